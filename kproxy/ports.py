@@ -1,0 +1,92 @@
+"""The few verbs by which the layers meet: what a backend is, and what a source is.
+
+A backend has a pure half (compile, render, trace) that needs neither root nor
+a kernel, and a door, `Kernel`, that reads and writes one family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from kproxy.core.document import Change, Document, Owner
+from kproxy.core.flow import Packet, Trace
+from kproxy.core.host import Host, Traits
+from kproxy.core.model import Event
+from kproxy.core.plan import NodePlan
+from kproxy.core.values import Family, Value
+
+
+class Compiled(Value, frozen=True):
+    """A plan and the Document made of it; given back to `compile` as its cache."""
+
+    plan: NodePlan
+    document: Document
+
+
+class Refusal(Value, frozen=True):
+    """A part of a change that the kernel would not take, while the rest landed."""
+
+    owner: Owner
+    what: str
+    """The object, as its tool writes it."""
+    reason: str
+
+
+class Outcome(Value, frozen=True):
+    """What became of a change: all of it is in force but for the refusals."""
+
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Kernel(Protocol):
+    """One family's rules in this kernel, ours only."""
+
+    def observe(self) -> Document:
+        """What of ours stands there now; ObserveFailed if it cannot be read."""
+
+    def apply(self, change: Change) -> Outcome:
+        """Make the change; ApplyRejected or ApplyTimeout if it is not in force."""
+
+    def check(self, change: Change) -> Outcome:
+        """Like apply, up to the point where it would take effect."""
+
+    def close(self) -> None:
+        """Release sockets; the rules stay."""
+
+
+class Backend(Protocol):
+    """A way to program the kernel; registered as an entry point of group `kproxy.backends`."""
+
+    @property
+    def name(self) -> str:
+        """`iptables`, `nftables`, …."""
+
+    @property
+    def traits(self) -> Traits:
+        """In what its plans differ from other backends'."""
+
+    def compile(self, plan: NodePlan, previous: Compiled | None) -> Compiled:
+        """The Document for a plan; `previous` only saves work."""
+
+    def render(self, documents: Mapping[Family, Document]) -> str:
+        """The documents as input for the backend's own tool, loadable as it stands."""
+
+    def render_change(self, family: Family, change: Change) -> str:
+        """A change for people, one line per object line: `+ …`, `- …`."""
+
+    def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:
+        """Walk what was compiled (or observed), rule by rule."""
+
+    def open(self, family: Family) -> Kernel:
+        """A door to this kernel; UnsupportedHost if it cannot."""
+
+
+class Source(Protocol):
+    """Where events come from; runs in threads of its own."""
+
+    def start(self, put: Callable[[Sequence[Event]], None], fail: Callable[[Exception], None]) -> None:
+        """Begin to deliver events, from any thread; `fail` reports an error that was met and will be retried."""
+
+    def stop(self) -> None:
+        """End delivery and join the threads."""
