@@ -1,16 +1,16 @@
 """The error tree, branched by how the caller reacts.
 
-    KproxyError            exit 1
-    ├ ConfigError          exit 2; names file, key and value; never retried
-    ├ UnsupportedHost      exit 3; a kernel feature, tool or capability is missing: which, and how to get it
-    ├ ApiError             back off and go on
-    │ ├ ApiExpired         relist now
-    │ └ ApiDenied          401 or 403: health turns red, then as ApiError
-    ├ ParseError           the object is skipped, counted and named; never stops a sync
-    └ KernelError          forget what was applied, observe, full diff next time
-      ├ ApplyRejected      the kernel or its tool refused; names object and Service
-      ├ ApplyTimeout       no answer in time: the state is unknown
-      └ ObserveFailed      the kernel could not be read
+KproxyError            exit 1
+├ ConfigError          exit 2; names file, key and value; never retried
+├ UnsupportedHost      exit 3; a kernel feature, tool or capability is missing: which, and how to get it
+├ ApiError             back off and go on
+│ ├ ApiExpired         relist now
+│ └ ApiDenied          401 or 403: health turns red, then as ApiError
+├ ParseError           the object is skipped, counted and named; never stops a sync
+└ KernelError          forget what was applied, observe, full diff next time
+  ├ ApplyRejected      the kernel or its tool refused; names object and Service
+  ├ ApplyTimeout       no answer in time: the state is unknown
+  └ ObserveFailed      the kernel could not be read
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ConfigError(KproxyError):
     exit_code = 2
 
 
-class UnsupportedHost(KproxyError):  # noqa: N818 - the architecture's word for it
+class UnsupportedHost(KproxyError):
     """This machine lacks something; the text says what, and what to do."""
 
     exit_code = 3

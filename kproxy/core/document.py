@@ -58,9 +58,7 @@ class Change(Value, frozen=True):
     @property
     def owners(self) -> frozenset[Owner]:
         """Everyone whose objects change."""
-        return frozenset(
-            entry.owner for part in (self.added, self.changed, self.removed) for entry in part.values()
-        )
+        return frozenset(entry.owner for part in (self.added, self.changed, self.removed) for entry in part.values())
 
 
 def diff(have: Document, want: Document) -> Change:
@@ -96,9 +94,7 @@ def _compare(
             added[key] = Addition(owner, content)
         elif old[1] != content:
             changed[key] = Replacement(owner, old[1], content)
-    removed = {
-        key: Removal(owner, content) for key, (owner, content) in before.items() if key not in after
-    }
+    removed = {key: Removal(owner, content) for key, (owner, content) in before.items() if key not in after}
     return Change(added, changed, removed)
 
 
