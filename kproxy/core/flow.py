@@ -13,7 +13,7 @@ class Verdict(enum.StrEnum):
     DNAT = "DNAT"
     REJECT = "REJECT"
     DROP = "DROP"
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - a verdict
 
 
 class Packet(Value, frozen=True):

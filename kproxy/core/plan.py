@@ -53,14 +53,14 @@ class Unlisted(enum.StrEnum):
     """What becomes of a packet to a port of a ClusterIP that its Service does not list."""
 
     REJECT = "reject"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict
 
 
 class Unallocated(enum.StrEnum):
     """What becomes of a packet to an address of a ServiceCIDR that no Service has."""
 
     DROP = "drop"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict
 
 
 class Frontend(Value, frozen=True):
@@ -82,7 +82,7 @@ class Route(Value, frozen=True):
 
 
 class Endpoint(Value, frozen=True):
-    """A pod that serves; `is_local` means on this node, so that it may meet itself (hairpin) and is masqueraded then."""
+    """A pod that serves; `is_local`: on this node, so that it may meet itself (hairpin) and is masqueraded then."""
 
     address: str
     port: int
@@ -148,11 +148,11 @@ class NodePlan(Value, frozen=True):
     """Services with at least one frontend in this family, or a health check; in key order."""
     conflicts: tuple[Conflict, ...] = ()
     pods: tuple[Network, ...] | str | None = None
-    """Whose source is POD: networks, or an input interface (`+` at its end: a prefix); None: no detector, no POD rows."""
+    """Whose source is POD: networks, or an input interface (`+` ends a prefix); None: no detector, no POD rows."""
     node_ports: frozenset[str] | None = None
     """Local addresses that take NodePorts; None: every local one."""
     loopback_node_ports: bool = False
-    """Whether loopback takes NodePorts too; IPv4 only, never ::1. With it, 127.0.0.0/8 need not stand in `node_ports`."""
+    """Whether IPv4 loopback takes NodePorts (never ::1); this alone decides for 127.0.0.0/8, whatever `node_ports`."""
     cluster_ranges: tuple[Network, ...] = ()
     """ServiceCIDRs of this family."""
     unlisted: Unlisted = Unlisted.PASS
