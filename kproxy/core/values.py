@@ -82,10 +82,17 @@ def canonical_address(text: str) -> str:
     return str(address)
 
 
-@functools.lru_cache(maxsize=65536)
 def address_number(address: str) -> int:
-    """The address as an integer, for prefix trees and comparisons."""
-    return int(ipaddress.ip_address(address))
+    """The address, canonical text, as an integer, for prefix trees and comparisons."""
+    if ":" in address:
+        return _ipv6_number(address)
+    first, second, third, fourth = address.split(".")  # four times as fast as ipaddress, and asked for each endpoint
+    return int(first) << 24 | int(second) << 16 | int(third) << 8 | int(fourth)
+
+
+@functools.lru_cache(maxsize=65536)
+def _ipv6_number(address: str) -> int:
+    return int(ipaddress.IPv6Address(address))
 
 
 def network_contains(network: Network, address: str) -> bool:
