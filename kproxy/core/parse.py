@@ -35,6 +35,7 @@ SHAPES: Mapping[str, type[Shape | schema.Endpoints]] = {
     ENDPOINTS: schema.Endpoints,
 }
 _DECODERS = {kind: msgspec.json.Decoder(shape) for kind, shape in SHAPES.items()}
+_NAME_DECODER = msgspec.json.Decoder(schema.Named)
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _FAULT = re.compile(r"(?P<reason>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<field>.*)`)?", re.DOTALL)
@@ -51,6 +52,14 @@ _WORDS = {
 def decode_object(kind: Kind, raw: bytes | msgspec.Raw) -> KubeObject | None:
     """One object of the API's JSON; None if it is not ours to serve; raises ParseError."""
     return parse_object(kind, decode(kind, raw))
+
+
+def decode_key(kind: Kind, raw: bytes | msgspec.Raw) -> ObjectKey | None:
+    """The key of an object that may be unreadable otherwise; None if not even its name can be read."""
+    try:
+        return _key(kind, _NAME_DECODER.decode(raw).metadata)
+    except (Invalid, *_MALFORMED):
+        return None
 
 
 def parse_object(kind: Kind, wire: Shape) -> KubeObject | None:

@@ -216,3 +216,9 @@ class Endpoints(Wire, frozen=True):
 
     metadata: Metadata | None = None
     subsets: list[Subset] | None = None
+
+
+class Named(Wire, frozen=True):
+    """Any object, when only its name is wanted."""
+
+    metadata: Metadata | None = None
