@@ -1,0 +1,50 @@
+"""What holds for every test: who may run it, and that nothing is left out unseen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+NOT_ROOT = "needs root and network namespaces: run as root"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=NOT_ROOT))
+
+
+class _Skips:
+    """Every skip that the run met; `--no-skips` turns them into a failed run."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def add(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        # An expected failure is reported as skipped too; xfail_strict sees to those.
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.reasons[report.nodeid] = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.add(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.add(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.reasons and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for nodeid, reason in self.reasons.items():
+            terminalreporter.write_line(f"CI does not skip: {nodeid}: {reason}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # In CI every test has all it needs, so a skip there is a test that is silently gone.
+    if os.environ.get("CI") == "true":
+        config.pluginmanager.register(_Skips(), "kproxy-no-skips")
