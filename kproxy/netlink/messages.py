@@ -32,6 +32,7 @@ NFNL_BATCH_GENID = 1
 
 HEADER = struct.Struct("=IHHII")
 NFGENMSG = struct.Struct(">BBH")
+_LENGTH = struct.Struct("=I")
 _ERROR = struct.Struct("=i")
 
 
@@ -75,6 +76,25 @@ def walk(buffer: bytes | memoryview) -> Iterator[Message]:
             raise Malformed(f"message of {length} bytes at {position}, {end - position} are left")
         yield Message(kind, flags, sequence, port, bytes(buffer[position + 16 : position + length]))
         position += (length + 3) & ~3
+
+
+def first_sequence(buffer: bytes) -> int:
+    """The sequence number of a received buffer's first message; Malformed if there is none."""
+    if len(buffer) < HEADER.size:
+        raise Malformed(f"buffer of {len(buffer)} bytes")
+    sequence: int = HEADER.unpack_from(buffer)[3]
+    return sequence
+
+
+def last_message(buffer: bytes) -> Message:
+    """A received buffer's last message, found by lengths alone; Malformed if they do not add up."""
+    position, end, start = 0, len(buffer), 0
+    while position + HEADER.size <= end:
+        start, (length,) = position, _LENGTH.unpack_from(buffer, position)
+        if length < HEADER.size or position + length > end:
+            raise Malformed(f"message of {length} bytes at {position}, {end - position} are left")
+        position += (length + 3) & ~3
+    return next(walk(buffer[start:]))
 
 
 def read_ack(received: Message) -> Ack:
