@@ -39,6 +39,7 @@ from kproxy.netlink.messages import (
 
 NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
@@ -116,6 +117,18 @@ class NetlinkSocket:
             if finished:
                 _raise_for(read_ack(final))
             yield buffer
+
+    def join(self, group: int) -> None:
+        """Receive the events of a multicast group from now on; use a socket of its own for that."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def events(self, timeout_s: float | None) -> bytes | None:
+        """The next buffer of events, None if there is none in time; OSError with ENOBUFS where some were lost."""
+        self._socket.settimeout(timeout_s)
+        try:
+            return self._receive()
+        except TimeoutError:
+            return None
 
     def batch(
         self,
