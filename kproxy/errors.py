@@ -7,10 +7,11 @@ KproxyError            exit 1
 │ ├ ApiExpired         relist now
 │ └ ApiDenied          401 or 403: health turns red, then as ApiError
 ├ ParseError           the object is skipped, counted and named; never stops a sync
-└ KernelError          forget what was applied, observe, full diff next time
-  ├ ApplyRejected      the kernel or its tool refused; names object and Service
-  ├ ApplyTimeout       no answer in time: the state is unknown
-  └ ObserveFailed      the kernel could not be read
+├ KernelError          forget what was applied, observe, full diff next time
+│ ├ ApplyRejected      the kernel or its tool refused; names object and Service
+│ ├ ApplyTimeout       no answer in time: the state is unknown
+│ └ ObserveFailed      the kernel could not be read
+└ ConntrackError       logged and counted; never fails a sync
 """
 
 from __future__ import annotations
@@ -82,3 +83,7 @@ class ApplyTimeout(KernelError):
 
 class ObserveFailed(KernelError):
     """What stands in the kernel could not be read."""
+
+
+class ConntrackError(KproxyError):
+    """The table of connections could not be read or changed; rules are not concerned."""
