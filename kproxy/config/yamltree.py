@@ -56,10 +56,10 @@ _Start = yaml.MappingStartEvent | yaml.SequenceStartEvent
 _Open = tuple[_Start, list[Tree]]
 
 
-def read_documents(text: str, name: str) -> tuple[Tree, ...]:
+def read_documents(text: str, name: str, max_bytes: int = MAX_BYTES) -> tuple[Tree, ...]:
     """The documents of a YAML (or JSON) text, empty ones left out; ConfigError names `name`, line and column."""
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"{name}: {len(text):,} characters are more than the {MAX_BYTES:,} that are read")
+    if len(text) > max_bytes:
+        raise ConfigError(f"{name}: {len(text):,} characters are more than the {max_bytes:,} that are read")
     try:
         return tuple(tree for tree in _compose(text, name) if not (isinstance(tree, Scalar) and tree.value is None))
     except yaml.MarkedYAMLError as error:
