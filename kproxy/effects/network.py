@@ -51,9 +51,14 @@ class AddressWatch:
         """Read once, tell, and go on in a thread; ObserveFailed if the first reading fails."""
         try:
             notes = _socket(groups=ADDRESS_GROUPS)
+            notes.setblocking(False)
         except OSError as error:
             raise ObserveFailed(f"this node's addresses cannot be watched by rtnetlink: {error}") from error
-        known = local_addresses()
+        try:
+            known = local_addresses()
+        except KernelError:
+            notes.close()
+            raise
         tell(known)
         self._thread = threading.Thread(
             target=self._watch, args=(notes, known, tell, fail), name="addresses", daemon=True
@@ -74,12 +79,14 @@ class AddressWatch:
         tell: Callable[[frozenset[str]], None],
         fail: Callable[[KernelError], None],
     ) -> None:
+        """Tell every change until the watch ends; what goes wrong is told too, and the next notification is awaited."""
         with notes:
             while self._noted(notes):
                 try:
+                    _discard(notes)
                     now = local_addresses()
-                except KernelError as error:
-                    fail(error)
+                except (OSError, KernelError) as error:
+                    fail(ObserveFailed(f"this node's addresses may have changed unseen: {error}"))
                     continue
                 if now != known:
                     known = now
@@ -93,10 +100,7 @@ class AddressWatch:
         if any(descriptor == self._wake_read for descriptor, _ in poll.poll()):
             return False
         poll.unregister(notes)
-        if poll.poll(SETTLE_S * 1000):
-            return False
-        _discard(notes)
-        return True
+        return not poll.poll(SETTLE_S * 1000)
 
 
 def _socket(groups: int) -> socket.socket:
@@ -114,7 +118,7 @@ def _discard(notes: socket.socket) -> None:
     """Read what is queued. ENOBUFS says that more came than fits, which the coming dump makes good."""
     while True:
         try:
-            notes.recv(BUFFER_BYTES, socket.MSG_DONTWAIT)
+            notes.recv(BUFFER_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
