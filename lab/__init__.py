@@ -1,0 +1,12 @@
+"""The laboratory: a node, its pods, another node and an outside world, in network namespaces.
+
+Used by the packet tests and by `scripts/run`; no part of the agent, and nothing
+of the agent is imported here. Every namespace is held by a process of ours and
+has no name: when the process ends, for whatever reason, the kernel takes the
+namespace, its links and its rules away, and the host's own never had any.
+
+- `inhabitant`: the program that lives in a namespace; answers and sends probes.
+- `machine`: a namespace seen from outside: start it, run programs in it, ask its inhabitant.
+- `topology`: which machines there are, their links, addresses and routes.
+- `agent`: kproxy as a process on the node.
+"""

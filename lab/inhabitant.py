@@ -1,0 +1,229 @@
+"""The program that lives in a namespace: it answers on ports, and probes others, as it is told.
+
+Orders come as JSON lines on standard input (a socket), one answer line for each;
+end of input ends the program, and with it the namespace. Only the standard
+library, so that a dozen of them start quickly.
+
+A probe is one new connection. What comes of it is one word or two:
+`10.64.1.10:8080 192.0.2.100` (who answered, and whom it saw), REJECT (an ICMP
+or RST refusal), UNREACHABLE (another ICMP error), NONE (silence).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Order = dict[str, Any]
+
+STREAMS = {"TCP": socket.IPPROTO_TCP, "SCTP": 132}
+BACKLOG = 4096
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's module
+IPV6_FREEBIND = 78  # linux/in6.h
+BUFFER_BYTES = 1 << 22
+AT_ONCE = 200
+"""Probes in flight at a time, those that have been silent for `PATIENCE_S` not counted: no queue overflows."""
+PATIENCE_S = 0.1
+SILENCE_S = 1.3
+"""How long after the last probe an answer is waited for: a lost SYN is sent again after 1 s."""
+CONTROL_S = 15.0
+"""How long a control may take; a machine under load is slow, not broken."""
+
+REJECT, UNREACHABLE, NONE = "REJECT", "UNREACHABLE", "NONE"
+
+
+def without_mapping(address: str) -> str:
+    """`::ffff:10.0.0.1`, as a dual-stack socket has it, in IPv4 notation."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def endpoint_text(address: str, port: int) -> str:
+    """`10.0.0.1:80` or `[fd00::1]:80`."""
+    plain = without_mapping(address)
+    return f"[{plain}]:{port}" if ":" in plain else f"{plain}:{port}"
+
+
+class HttpAnswer(asyncio.Protocol):
+    """Answers the first bytes of a connection, whatever they are, by HTTP, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to answer."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - any request will do
+        """Answer; one write holds it all, so a second one does not come."""
+        own, peer = self.transport.get_extra_info("socket").getsockname(), self.transport.get_extra_info("peername")
+        body = f"{endpoint_text(*own[:2])} {without_mapping(peer[0])}\n"
+        head = f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.transport.write((head + body).encode())  # type: ignore[attr-defined]
+        self.transport.close()
+
+
+def answer_datagrams(server: socket.socket, port: int) -> None:
+    """Answer every datagram that waits, from the address that it was sent to (the machine may own a whole network)."""
+    while True:
+        try:
+            _, ancillary, _, peer = server.recvmsg(2048, 64)
+        except BlockingIOError:
+            return
+        except OSError:  # an ICMP error for an earlier answer: not ours to care
+            continue
+        _, _, info = ancillary[0]
+        own = socket.inet_ntop(socket.AF_INET6, info[:16])
+        reply_from = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info[:16] + struct.pack("=I", 0))
+        text = f"{endpoint_text(own, port)} {without_mapping(peer[0])}\n"
+        with suppress(OSError):
+            server.sendmsg([text.encode()], [reply_from], 0, peer)
+
+
+def dual_stack(kind: int, protocol: int) -> socket.socket:
+    """A socket that serves both families, with room for a storm of probes."""
+    server = socket.socket(socket.AF_INET6, kind, protocol)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)  # to answer from any address of a network that is local
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.setblocking(False)
+    return server
+
+
+async def listen(order: Order) -> None:
+    """Answer on each port of the order from now on: `{"protocol": "TCP", "ports": [8080]}`."""
+    loop = asyncio.get_running_loop()
+    for port in order["ports"]:
+        if order["protocol"] == "UDP":
+            server = dual_stack(socket.SOCK_DGRAM, 0)
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+            server.bind(("::", port))
+            loop.add_reader(server, answer_datagrams, server, port)
+        else:
+            server = dual_stack(socket.SOCK_STREAM, STREAMS[order["protocol"]])
+            server.bind(("::", port))
+            await loop.create_server(HttpAnswer, sock=server, backlog=BACKLOG)
+
+
+def sysctl(order: Order) -> None:
+    """Set this namespace's own sysctls: `{"values": {"net/ipv4/ip_forward": "1"}}`; `?` after a name: if it exists."""
+    for name, value in order["values"].items():
+        path = Path("/proc/sys", name.removesuffix("?"))
+        if path.exists() or not name.endswith("?"):
+            path.write_text(value)
+
+
+async def one_probe(order: Order) -> str:
+    """One new connection or datagram, and what came of it; never ends where there is silence."""
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in order["to"] else socket.AF_INET
+    is_udp = order["protocol"] == "UDP"
+    kind, number = (socket.SOCK_DGRAM, 0) if is_udp else (socket.SOCK_STREAM, STREAMS[order["protocol"]])
+    with socket.socket(family, kind, number) as client:
+        client.setblocking(False)
+        if order.get("source"):
+            client.bind((order["source"], 0))
+        try:
+            await loop.sock_connect(client, (order["to"], order["port"]))
+            with suppress(PermissionError):  # a rule dropped our own datagram; a refusal may still follow
+                await loop.sock_sendall(client, b"GET / HTTP/1.0\r\n\r\n")
+            return await read_answer(loop, client, is_udp=is_udp)
+        except OSError as error:
+            return failure(error)
+
+
+async def read_answer(loop: asyncio.AbstractEventLoop, client: socket.socket, *, is_udp: bool) -> str:
+    """The answer's last line: of a datagram, or of a stream up to its end."""
+    answer = data = await loop.sock_recv(client, 4096)
+    while data and not is_udp:
+        data = await loop.sock_recv(client, 4096)
+        answer += data
+    return answer.decode().rstrip().rpartition("\n")[2] or REJECT
+
+
+def failure(error: OSError) -> str:
+    """What an error says about the packet's fate."""
+    if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET):
+        return REJECT
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.ENOPROTOOPT):
+        return UNREACHABLE
+    return f"error {error.errno} {error.strerror}"
+
+
+async def start_all(orders: list[Order]) -> list[tuple[int, asyncio.Task[str]]]:
+    """Begin every probe (an order's `count` of them), not more than AT_ONCE in flight; each with its order's index."""
+    loop = asyncio.get_running_loop()
+    slots = asyncio.Semaphore(AT_ONCE)
+    in_flight: set[asyncio.Task[str]] = set()
+
+    def leave(task: asyncio.Task[str]) -> None:
+        if task in in_flight:
+            in_flight.remove(task)
+            slots.release()
+
+    started: list[tuple[int, asyncio.Task[str]]] = []
+    for index, order in enumerate(orders):
+        for _ in range(order["count"]):
+            await slots.acquire()
+            task = asyncio.create_task(one_probe(order))
+            in_flight.add(task)
+            task.add_done_callback(leave)
+            loop.call_later(PATIENCE_S, leave, task)
+            started.append((index, task))
+    return started
+
+
+async def probe(order: Order) -> list[Counter[str]]:
+    """Every probe of the order, side by side: how often each answer came, per target.
+
+    Silence is believed only after every control (a target that is known to
+    answer, over the same way) was answered although it was asked last.
+    """
+    started = await start_all(order["probes"])
+    tasks = [task for _, task in started]
+    if tasks:
+        await asyncio.wait(tasks, timeout=order.get("silence_s", SILENCE_S))
+    if not all(task.done() for task in tasks):
+        for control in order.get("controls", []):
+            answer = await asyncio.wait_for(one_probe(control), CONTROL_S)
+            if " " not in answer or answer.startswith("error"):
+                raise ConnectionError(f"control {control} gives {answer}")
+    answers: list[Counter[str]] = [Counter() for _ in order["probes"]]
+    for index, task in started:
+        answers[index][task.result() if task.done() else NONE] += 1
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return answers
+
+
+Handler = Callable[[Order], Any]
+ORDERS: Mapping[str, Handler] = {"listen": listen, "sysctl": sysctl, "probe": probe}
+
+
+async def serve() -> None:
+    """Obey orders until there are no more."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=sys.stdin.fileno()), limit=1 << 24)
+    while line := await reader.readline():
+        order = json.loads(line)
+        try:
+            answer = ORDERS[order["order"]](order)
+            reply = {"answer": await answer if isinstance(answer, Coroutine) else answer}
+        except (OSError, TimeoutError) as error:
+            reply = {"error": f"{type(error).__name__} {error}"}
+        writer.write(json.dumps(reply).encode() + b"\n")
+        await writer.drain()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the end of input tells us
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    asyncio.run(serve())
