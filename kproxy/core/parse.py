@@ -54,7 +54,7 @@ def decode_object(kind: Kind, raw: bytes | msgspec.Raw) -> KubeObject | None:
     return parse_object(kind, decode(kind, raw))
 
 
-def decode_key(kind: Kind, raw: bytes | msgspec.Raw) -> ObjectKey | None:
+def decode_key(kind: str, raw: bytes | msgspec.Raw) -> ObjectKey | None:
     """The key of an object that may be unreadable otherwise; None if not even its name can be read."""
     try:
         return _key(kind, _NAME_DECODER.decode(raw).metadata)
@@ -107,7 +107,9 @@ def misfit(kind: str, document: object, fault: Exception) -> ParseError:
     if match and match["key"]:
         reason = "has a field name that is not text"
     elif expected and expected["wanted"] in _WORDS:
-        reason = f"{quoted(_value_at(document, field))} is not {_WORDS[expected['wanted']]}"
+        value = _value_at(document, field)
+        remedy = "; put it in quotes" if expected["wanted"] == "str" and isinstance(value, int | float) else ""
+        reason = f"{quoted(value)} is not {_WORDS[expected['wanted']]}{remedy}"
     return ParseError(_name_in(kind, document), field, reason)
 
 
