@@ -1,0 +1,87 @@
+"""The backend as the agent sees it: its traits, its pure half, and the way to its door."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Final
+
+from backends.nftables.compile import compile_plan
+from backends.nftables.encode import SUBSYSTEM, requests
+from backends.nftables.kernel import NftablesKernel, reason
+from backends.nftables.probe import probe_change
+from backends.nftables.render import render, render_change
+from backends.nftables.trace import trace
+from kproxy.core.document import Change, Document
+from kproxy.core.flow import Packet, Trace
+from kproxy.core.host import PRIMARY, Host, Traits
+from kproxy.core.plan import NodePlan, Unallocated, Unlisted
+from kproxy.core.values import Family, Value
+from kproxy.effects.netlink import NetlinkSocket
+from kproxy.errors import UnsupportedHost
+from kproxy.ports import Compiled
+
+TRAITS: Final = Traits(
+    unlisted=Unlisted.REJECT,
+    unallocated=Unallocated.DROP,
+    accepts_health_checks=False,
+    node_ports_default=(PRIMARY,),
+    loopback_needs_listing=True,
+)
+
+
+class NftablesBackend(Value, frozen=True):
+    """See kproxy.ports.Backend."""
+
+    name: str = "nftables"
+    traits: Traits = TRAITS
+
+    def compile(self, plan: NodePlan, previous: Compiled | None) -> Compiled:
+        """The Document for a plan."""
+        return compile_plan(plan, previous)
+
+    def render(self, documents: Mapping[Family, Document]) -> str:
+        """Input for `nft -f -`."""
+        return render(documents)
+
+    def render_change(self, family: Family, change: Change) -> str:
+        """A change line by line."""
+        return render_change(family, change)
+
+    def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:
+        """Walk the Document's rules as the kernel would."""
+        return trace(family, document, packet, host)
+
+    def open(self, family: Family) -> NftablesKernel:
+        """The door to this family's table; UnsupportedHost if this kernel cannot hold it."""
+        if problem := self.probe(family):
+            raise UnsupportedHost(problem)
+        return NftablesKernel(family, NetlinkSocket())
+
+    def probe(self, family: Family) -> str:
+        """What keeps this kernel from running us, in words; empty if nothing does.
+
+        A batch with everything that we use is validated by the kernel and never
+        committed; nothing is looked up by version.
+        """
+        try:
+            with NetlinkSocket() as socket:
+                batch = requests(family, probe_change(family))
+                failures = socket.batch(SUBSYSTEM, [request[:3] for request in batch], commit=False)
+        except OSError as error:
+            return f"netfilter's netlink cannot be opened: {error}; load the module nfnetlink"
+        if not failures:
+            return ""
+        remedy = REMEDIES.get(
+            failures[0].error,
+            "a kernel of 5.13 or later with nf_tables, nft_nat, nft_masq, nft_fib, nft_numgen and nft_reject is needed",
+        )
+        return f"nf_tables refuses a trial batch: {reason(failures[0])}; {remedy}"
+
+
+REMEDIES: Final[Mapping[int, str]] = {
+    errno.EPERM: "run as root, or with CAP_NET_ADMIN",
+    errno.EOPNOTSUPP: "load the module nf_tables",
+}
+
+BACKEND: Final = NftablesBackend()

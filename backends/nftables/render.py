@@ -1,0 +1,128 @@
+"""A Document, or a Change, as text: input for `nft -f`, and lines for people.
+
+The text begins with `table … {}` and `delete table …`, so that it loads whatever
+stood there: this nft (1.0.6) refuses a later rule that names a map with `th`
+fields which is in the kernel already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from backends.nftables.layout import HOOKS, STICKY_SIZE, WORDS, standard_set
+from backends.nftables.objects import TABLE_ID, TABLE_NAME, Chain, Element, ElementId, Field, Set, Table
+from backends.nftables.rule_text import rule_text
+from backends.nftables.text import element_text
+from kproxy.core.document import Change, Content, Document, ObjectId
+from kproxy.core.values import Family
+
+_ORDER: Final = {Table: 0, Set: 1, Chain: 2, Element: 3}
+DIGITS: Final = 10
+
+
+def render(documents: Mapping[Family, Document]) -> str:
+    """The tables of all families, loadable by `nft -f`."""
+    return "".join(_render_table(family, document) for family, document in sorted(documents.items()))
+
+
+def _render_table(family: Family, document: Document) -> str:
+    head = f"{WORDS[family].name} {TABLE_NAME}"
+    objects = {key: content for fragment in document.values() for key, content in fragment.items()}
+    if not objects:
+        return f"table {head} {{}}\ndelete table {head}\n"
+    table = objects[TABLE_ID]
+    elements: dict[str, list[tuple[bytes, Element]]] = {}
+    named: list[tuple[str, Set | Chain]] = []
+    for key, content in objects.items():
+        if isinstance(content, Element):
+            name, packed = _element_id(key)
+            elements.setdefault(name, []).append((packed, content))
+        elif isinstance(content, Set | Chain):
+            named.append((_name(key), content))
+    comment = table.comment if isinstance(table, Table) else ""
+    lines = [f"table {head} {{}}", f"delete table {head}", f"table {head} {{", f'\tcomment "{comment}"']
+    for name, content in sorted(named, key=_print_order):
+        lines += _set_lines(name, content, elements.get(name, [])) if isinstance(content, Set) else []
+        lines += _chain_lines(family, name, content) if isinstance(content, Chain) else []
+    return "\n".join([*lines, "}", ""])
+
+
+def _print_order(item: tuple[str, Set | Chain]) -> tuple[int, bool, list[str | tuple[int, str]], str]:
+    """Sets before chains, base chains last; `cluster-pool-10` after `cluster-pool-9`."""
+    name, content = item
+    head, _, size = name.rpartition("-")
+    numbered = (head, int(size)) if size.isdecimal() else (name, 0)
+    return _ORDER[type(content)], name in HOOKS, [], f"{numbered[0]}\0{numbered[1]:0{DIGITS}}"
+
+
+def _set_lines(name: str, own: Set, elements: list[tuple[bytes, Element]]) -> list[str]:
+    kind = "map" if own.is_map else "set"
+    lines = [f"\t{kind} {name} {{", f"\t\t{declaration(own)}"]
+    if own.interval:
+        lines.append("\t\tflags interval")
+    if own.timeout_s:
+        lines += [f"\t\tsize {STICKY_SIZE}", "\t\tflags dynamic,timeout", f"\t\ttimeout {own.timeout_s}s"]
+    if elements:
+        texts = [element_text(own, key, element) for key, element in sorted(elements, key=lambda item: item[0])]
+        lines.append("\t\telements = { " + ",\n\t\t\t     ".join(texts) + " }")
+    return [*lines, "\t}", ""]
+
+
+def declaration(own: Set) -> str:
+    """`type ipv4_addr . inet_proto`, or `typeof …` where an integer is in the key."""
+
+    def words(fields: Iterable[Field]) -> str:
+        return " . ".join(field.typeof if own.is_typed_by_origin else field.type for field in fields)
+
+    data = " : verdict" if own.verdict else f" : {words(own.data)}" if own.data else ""
+    return f"{'typeof' if own.is_typed_by_origin else 'type'} {words(own.key)}{data}"
+
+
+def _chain_lines(family: Family, name: str, chain: Chain) -> list[str]:
+    lines = [f"\tchain {name} {{"]
+    if chain.hook:
+        lines.append(
+            f"\t\ttype {chain.hook.type} hook {chain.hook.name} priority {chain.hook.priority}; policy accept;"
+        )
+    return [*lines, *(f"\t\t{rule_text(family, rule)}" for rule in chain.rules), "\t}", ""]
+
+
+def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
+    """One object as lines: `element cluster-pool-2 { … }`, `chain … { … }` with a line per rule."""
+    if isinstance(content, Element):
+        name, packed = _element_id(key)
+        own = standard_set(family, name)
+        return [f"element {name} {{ {element_text(own, packed, content) if own else packed.hex()} }}"]
+    name = _name(key)
+    if isinstance(content, Set):
+        return [f"{'map' if content.is_map else 'set'} {name} {{ {declaration(content)} }}"]
+    if isinstance(content, Chain):
+        return [f"chain {name}", *(f"rule {name} {rule_text(family, rule)}" for rule in content.rules)]
+    return [f"table {WORDS[family].name} {name}"]
+
+
+def render_change(family: Family, change: Change) -> str:
+    """A change line by line, `- ` what goes and `+ ` what comes, with its owner behind it."""
+    lines: list[tuple[str, int, str]] = []
+    for key, removal in change.removed.items():
+        lines += [(removal.owner, 0, f"- {line}") for line in describe(family, key, removal.content)]
+    for key, replacement in change.changed.items():
+        old, new = describe(family, key, replacement.old), describe(family, key, replacement.new)
+        lines += [(replacement.owner, 0, f"- {line}") for line in old if line not in new]
+        lines += [(replacement.owner, 1, f"+ {line}") for line in new if line not in old]
+    for key, addition in change.added.items():
+        lines += [(addition.owner, 1, f"+ {line}") for line in describe(family, key, addition.content)]
+    return "".join(f"{line}  # {owner}\n" for owner, _, line in sorted(lines))
+
+
+def _element_id(key: ObjectId) -> ElementId:
+    if isinstance(key, tuple) and isinstance(key[1], bytes):
+        return key[0], key[1]
+    raise TypeError(f"{key!r} is no element")
+
+
+def _name(key: ObjectId) -> str:
+    if isinstance(key, tuple) and isinstance(key[1], str):
+        return key[1]
+    raise TypeError(f"{key!r} is no named object")
