@@ -14,22 +14,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import random
 import resource
 import signal
 import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lab import sctp
+
 Order = dict[str, Any]
 
-STREAMS = {"TCP": socket.IPPROTO_TCP, "SCTP": 132}
+REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 BACKLOG = 4096
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's module
+IP_PKTINFO = 8  # linux/in.h
 IPV6_FREEBIND = 78  # linux/in6.h
 BUFFER_BYTES = 1 << 22
 AT_ONCE = 200
@@ -70,47 +74,98 @@ class HttpAnswer(asyncio.Protocol):
         self.transport.close()
 
 
-def answer_datagrams(server: socket.socket, port: int) -> None:
-    """Answer every datagram that waits, from the address that it was sent to (the machine may own a whole network)."""
+def destination_of(ancillary: list[tuple[int, int, bytes]]) -> str:
+    """The address that a datagram was sent to, from its packet information."""
+    level, _, info = ancillary[0]
+    family, address = (socket.AF_INET6, info[:16]) if level == socket.IPPROTO_IPV6 else (socket.AF_INET, info[8:12])
+    return socket.inet_ntop(family, address)
+
+
+def sent_from(address: str, family: int) -> tuple[int, int, bytes]:
+    """Packet information that makes this address the source; the machine may own a whole network of them."""
+    number = socket.inet_pton(family, address)
+    if family == socket.AF_INET6:
+        return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, number + struct.pack("=I", 0)
+    return socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I", 0) + number + bytes(4)
+
+
+def datagrams(server: socket.socket) -> Iterator[tuple[bytes, str, Any]]:
+    """Every datagram that waits: what it says, the address that it was sent to, and its sender."""
     while True:
         try:
-            _, ancillary, _, peer = server.recvmsg(2048, 64)
+            data, ancillary, _, peer = server.recvmsg(2048, 64)
         except BlockingIOError:
             return
         except OSError:  # an ICMP error for an earlier answer: not ours to care
             continue
-        _, _, info = ancillary[0]
-        own = socket.inet_ntop(socket.AF_INET6, info[:16])
-        reply_from = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info[:16] + struct.pack("=I", 0))
+        yield data, destination_of(ancillary), peer
+
+
+def answer_datagrams(server: socket.socket, port: int) -> None:
+    """Answer every datagram that waits."""
+    for _, own, peer in datagrams(server):
         text = f"{endpoint_text(own, port)} {without_mapping(peer[0])}\n"
         with suppress(OSError):
-            server.sendmsg([text.encode()], [reply_from], 0, peer)
+            server.sendmsg([text.encode()], [sent_from(own, server.family)], 0, peer)
 
 
-def dual_stack(kind: int, protocol: int) -> socket.socket:
+def answer_inits(server: socket.socket, ports: Collection[int]) -> None:
+    """Answer every SCTP INIT that waits."""
+    for data, own, peer in datagrams(server):
+        message = sctp.payload(server.family, data)
+        port = sctp.port_of(message, ports)
+        if port is not None:
+            text = f"{endpoint_text(own, port)} {peer[0]}"
+            with suppress(OSError):
+                server.sendmsg([sctp.init_ack(message, text)], [sent_from(own, server.family)], 0, peer)
+
+
+def dual_stack(kind: int, port: int) -> socket.socket:
     """A socket that serves both families, with room for a storm of probes."""
-    server = socket.socket(socket.AF_INET6, kind, protocol)
+    server = socket.socket(socket.AF_INET6, kind)
     server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     server.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)  # to answer from any address of a network that is local
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     server.setblocking(False)
+    server.bind(("::", port))
     return server
+
+
+async def listen_tcp(ports: Collection[int]) -> None:
+    """Answer connections."""
+    for port in ports:
+        server = dual_stack(socket.SOCK_STREAM, port)
+        await asyncio.get_running_loop().create_server(HttpAnswer, sock=server, backlog=BACKLOG)
+
+
+async def listen_udp(ports: Collection[int]) -> None:
+    """Answer datagrams."""
+    for port in ports:
+        server = dual_stack(socket.SOCK_DGRAM, port)
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        asyncio.get_running_loop().add_reader(server, answer_datagrams, server, port)
+
+
+async def listen_sctp(ports: Collection[int]) -> None:
+    """Answer the first packet of an association."""
+    options = {
+        socket.AF_INET: [(socket.IPPROTO_IP, IP_PKTINFO)],
+        socket.AF_INET6: [(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO), (socket.IPPROTO_IPV6, IPV6_FREEBIND)],
+    }
+    for family, names in options.items():
+        server = sctp.raw_socket(family)
+        for level, name in names:
+            server.setsockopt(level, name, 1)
+        asyncio.get_running_loop().add_reader(server, answer_inits, server, ports)
+
+
+LISTENERS = {"TCP": listen_tcp, "UDP": listen_udp, "SCTP": listen_sctp}
 
 
 async def listen(order: Order) -> None:
     """Answer on each port of the order from now on: `{"protocol": "TCP", "ports": [8080]}`."""
-    loop = asyncio.get_running_loop()
-    for port in order["ports"]:
-        if order["protocol"] == "UDP":
-            server = dual_stack(socket.SOCK_DGRAM, 0)
-            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-            server.bind(("::", port))
-            loop.add_reader(server, answer_datagrams, server, port)
-        else:
-            server = dual_stack(socket.SOCK_STREAM, STREAMS[order["protocol"]])
-            server.bind(("::", port))
-            await loop.create_server(HttpAnswer, sock=server, backlog=BACKLOG)
+    await LISTENERS[order["protocol"]](order["ports"])
 
 
 def sysctl(order: Order) -> None:
@@ -121,32 +176,58 @@ def sysctl(order: Order) -> None:
             path.write_text(value)
 
 
+async def ask_tcp(client: socket.socket, address: tuple[str, int]) -> str:
+    """Connect and ask; the last line of what is answered until the end."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, address)
+    await loop.sock_sendall(client, REQUEST)
+    answer = b""
+    while data := await loop.sock_recv(client, 4096):
+        answer += data
+    return answer.decode().rstrip().rpartition("\n")[2] or REJECT
+
+
+async def ask_udp(client: socket.socket, address: tuple[str, int]) -> str:
+    """Send a datagram; what is answered."""
+    loop = asyncio.get_running_loop()
+    client.connect(address)
+    with suppress(PermissionError):  # a rule of this machine dropped it; a refusal may still follow
+        await loop.sock_sendall(client, REQUEST)
+    return (await loop.sock_recv(client, 4096)).decode().rstrip()
+
+
+async def ask_sctp(client: socket.socket, address: tuple[str, int]) -> str:
+    """Send an INIT; what its INIT ACK carries."""
+    loop = asyncio.get_running_loop()
+    source_port, tag = random.randrange(20000, 60000), random.randrange(1, 1 << 32)
+    client.connect((address[0], 0))
+    with suppress(PermissionError):
+        await loop.sock_sendall(client, sctp.init(source_port, address[1], tag))
+    while True:
+        message = sctp.payload(client.family, await loop.sock_recv(client, 4096))
+        if text := sctp.cookie_of(message, source_port, tag):
+            return text
+
+
+ASKERS = {
+    "TCP": (socket.SOCK_STREAM, 0, ask_tcp),
+    "UDP": (socket.SOCK_DGRAM, 0, ask_udp),
+    "SCTP": (socket.SOCK_RAW, sctp.NUMBER, ask_sctp),
+}
+
+
 async def one_probe(order: Order) -> str:
     """One new connection or datagram, and what came of it; never ends where there is silence."""
-    loop = asyncio.get_running_loop()
+    kind, number, ask = ASKERS[order["protocol"]]
     family = socket.AF_INET6 if ":" in order["to"] else socket.AF_INET
-    is_udp = order["protocol"] == "UDP"
-    kind, number = (socket.SOCK_DGRAM, 0) if is_udp else (socket.SOCK_STREAM, STREAMS[order["protocol"]])
     with socket.socket(family, kind, number) as client:
         client.setblocking(False)
         if order.get("source"):
             client.bind((order["source"], 0))
         try:
-            await loop.sock_connect(client, (order["to"], order["port"]))
-            with suppress(PermissionError):  # a rule dropped our own datagram; a refusal may still follow
-                await loop.sock_sendall(client, b"GET / HTTP/1.0\r\n\r\n")
-            return await read_answer(loop, client, is_udp=is_udp)
+            return await ask(client, (order["to"], order["port"]))
         except OSError as error:
             return failure(error)
-
-
-async def read_answer(loop: asyncio.AbstractEventLoop, client: socket.socket, *, is_udp: bool) -> str:
-    """The answer's last line: of a datagram, or of a stream up to its end."""
-    answer = data = await loop.sock_recv(client, 4096)
-    while data and not is_udp:
-        data = await loop.sock_recv(client, 4096)
-        answer += data
-    return answer.decode().rstrip().rpartition("\n")[2] or REJECT
 
 
 def failure(error: OSError) -> str:

@@ -76,7 +76,7 @@ class Lab:
 
 @contextmanager
 def laboratory() -> Iterator[Lab]:
-    """A wired laboratory whose pods and second node answer on PORTS by TCP and UDP; gone at the end."""
+    """A wired laboratory whose pods and second node answer on PORTS by TCP, UDP and SCTP; gone at the end."""
     require_root()
     with ExitStack() as stack:
         lab = Lab(*(stack.enter_context(Machine(name)) for name in (NODE_NAME, *PODS, "node-b", "outside")))
@@ -88,7 +88,7 @@ def laboratory() -> Iterator[Lab]:
         _wire_pod(lab.node, lab.pod_here)
         _wire_pod(lab.node, lab.pod_there)
         for machine in (lab.pod_here, lab.pod_there, lab.node_b):
-            for protocol in ("TCP", "UDP"):
+            for protocol in ("TCP", "UDP", "SCTP"):
                 machine.listen(protocol, *PORTS)
         yield lab
 
