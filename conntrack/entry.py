@@ -24,6 +24,7 @@ FIELDS = (
 )  # fmt: skip
 """What a Reader must be asked for to make entries."""
 
+_IPV4_LENGTH = 4
 _FAMILIES = {AF_INET: Family.IPV4, AF_INET6: Family.IPV6}
 
 
@@ -142,7 +143,9 @@ _status = functools.lru_cache(maxsize=4096)(Status)
 @functools.lru_cache(maxsize=65536)
 def address_text(packed: bytes) -> str:
     """The canonical text of 4 or 16 bytes in network order."""
-    return str(ipaddress.ip_address(packed))
+    if len(packed) == _IPV4_LENGTH:
+        return "{}.{}.{}.{}".format(*packed)
+    return str(ipaddress.IPv6Address(packed))
 
 
 @functools.lru_cache(maxsize=65536)

@@ -34,6 +34,9 @@ CLEANED = frozenset((UDP, SCTP))
 """The protocols whose stale flows are removed without being asked."""
 
 
+_SEEN_REPLY = int(Status.SEEN_REPLY)
+
+
 class Reason(enum.StrEnum):
     """Why a flow is stale."""
 
@@ -65,7 +68,7 @@ def judge(door: Door, destination: Socket, source: Socket, protocol: int, status
     if source in door.serving:
         return None
     if source == destination:
-        waits = protocol in CLEANED or not status & Status.SEEN_REPLY
+        waits = protocol in CLEANED or not status & _SEEN_REPLY
         return Reason.NOT_TRANSLATED if waits else None
     return Reason.NOT_SERVING if door.serving else Reason.NO_ENDPOINTS
 
