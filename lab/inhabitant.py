@@ -6,7 +6,8 @@ library, so that a dozen of them start quickly.
 
 A probe is one new connection. What comes of it is one word or two:
 `10.64.1.10:8080 192.0.2.100` (who answered, and whom it saw), REJECT (an ICMP
-or RST refusal), UNREACHABLE (another ICMP error), NONE (silence).
+or RST refusal), UNREACHABLE (another ICMP error; by TCP only, since a datagram
+socket is not told), NONE (silence).
 """
 
 from __future__ import annotations
