@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from kproxy.core.envelope import Status, api_error, decode_list, decode_status
 from kproxy.core.model import Replaced
-from kproxy.core.reading import Phase, Reading, read_items, replaced
+from kproxy.core.reading import Phase, Reading, joined, read_items, replaced
 from kproxy.core.reflector_state import (
     QUERIES,
     Ask,
@@ -77,7 +77,9 @@ def on_body(state: State, now: float, happened: Body, chance: float) -> Step:
     except ApiError as error:
         return again(state, now, chance, error, Reaction(from_start))
     batch, errors = read_items(state.resource.kind, found.items or ())
-    state = replace(state, pending=(*state.pending, batch), version=state.version or found.metadata.resource_version)
+    state = replace(
+        state, pending=joined(state.pending, batch), version=state.version or found.metadata.resource_version
+    )
     if found.metadata.continue_:
         return replace(asking(replace(state, token=found.metadata.continue_), now, chance), errors=errors)
     events = (replaced(state.resource.kind, state.pending),)
