@@ -21,7 +21,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from kproxy.core.model import EndpointSlice, ServicePort, SliceEndpoint
+from kproxy.core.model import EndpointSlice, ServicePort, SliceEndpoint, SlicePort
 from kproxy.core.plan import Endpoint
 from kproxy.core.values import Family, Value, address_number
 
@@ -59,7 +59,7 @@ def choose_pools(candidates: Candidates, place: Place) -> Pools:
     """The cluster, local and serving endpoints, in the candidates' order."""
     # Ready without serving happens under publishNotReadyAddresses: who may get new connections may keep old ones.
     serving = {
-        at: Endpoint(at[0], at[1], entry.node == place.node)
+        at: Endpoint(at[0], at[1], is_here(entry, place))
         for at, entry in candidates.items()
         if entry.ready or entry.serving
     }
@@ -98,7 +98,7 @@ def count_local_ready(
             address
             for port in ports
             for (address, _), entry in gather(every, family, port, place).items()
-            if entry.ready and entry.node == place.node
+            if entry.ready and is_here(entry, place)
         }
     )
 
@@ -119,9 +119,24 @@ def allowed_by(topology: Topology, entry: SliceEndpoint, place: Place) -> bool:
     return topology is Topology.NONE or place.zone in entry.zone_hints
 
 
+def is_here(entry: SliceEndpoint, place: Place) -> bool:
+    """Whether it is on this node; one of no known node never is."""
+    return entry.node == place.node != ""
+
+
 def is_draining(entry: SliceEndpoint) -> bool:
     """Whether it may serve as the last resort: terminating, yet still serving."""
     return entry.serving and entry.terminating and not entry.ready
+
+
+def has_port(one: EndpointSlice, port: ServicePort) -> bool:
+    """Whether a slice serves a Service port."""
+    return any(matches(it, port) for it in one.ports)
+
+
+def matches(offered: SlicePort, port: ServicePort) -> bool:
+    """Whether a slice's port is the Service's: same name (both may have none) and protocol."""
+    return offered.name == port.name and offered.protocol is port.protocol
 
 
 def _narrow(ready: Candidates, place: Place) -> Candidates:
@@ -136,12 +151,12 @@ def _draining(candidates: Candidates) -> Candidates:
 
 
 def _on_node(candidates: Candidates, place: Place) -> Candidates:
-    return {at: entry for at, entry in candidates.items() if entry.node == place.node}
+    return {at: entry for at, entry in candidates.items() if is_here(entry, place)}
 
 
 def _entries(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tuple[At, SliceEndpoint]]:
     for one in slices:
-        for number in {it.port for it in one.ports if it.name == port.name and it.protocol is port.protocol}:
+        for number in {it.port for it in one.ports if matches(it, port)}:
             for entry in one.endpoints:
                 yield (entry.address, number), entry
 
@@ -157,7 +172,7 @@ def _all_hinted(ready: Candidates, name: str, hints: Callable[[SliceEndpoint], t
 
 
 def _trust(entry: SliceEndpoint, place: Place) -> tuple[bool, bool, bool, bool]:
-    return not entry.terminating, entry.ready, entry.serving, entry.node == place.node
+    return not entry.terminating, entry.ready, entry.serving, is_here(entry, place)
 
 
 def _order(at: At) -> tuple[int, int]:
