@@ -20,13 +20,13 @@ from backends.nftables.layout import (
     REFUSED_NODEPORTS,
     SOURCE_RANGES,
     Words,
-    disjoint,
     standard_set,
     sticky_map,
 )
 from backends.nftables.objects import TABLE_ID, Chain, Element, Rule, Table, chain_id, set_id
 from backends.nftables.shapes import Shape, shape_chain
 from kproxy.core.document import Content, Fragment, ObjectId
+from kproxy.core.networks import collapsed
 from kproxy.core.plan import Action, NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Network, network_contains
 
@@ -86,7 +86,10 @@ def _dispatch_rules(shapes: Sequence[Shape], plan: NodePlan, words: Words) -> li
         verdict = r.reject(words) if plan.unlisted is Unlisted.REJECT else r.RETURN
         rules.append((*r.in_set(words, (words.daddr,), CLUSTER_IPS), *verdict))
     if plan.unallocated is Unallocated.DROP:
-        rules += [(*r.in_network(words, words.daddr, network), *r.DROP) for network in disjoint(plan.cluster_ranges)]
+        rules += [
+            (*r.in_network(words, words.daddr, network), *r.DROP)
+            for network in collapsed(plan.cluster_ranges, plan.family)
+        ]
     return rules
 
 

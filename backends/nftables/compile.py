@@ -8,8 +8,7 @@ saves work: a Service whose plan is the same object keeps its fragment.
 from __future__ import annotations
 
 import itertools
-import operator
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from backends.nftables.base import base_fragment, frontends_fragment
@@ -28,8 +27,9 @@ from backends.nftables.layout import (
 )
 from backends.nftables.objects import Chain, Element, chain_id, set_id
 from backends.nftables.shapes import Pool, Shape, pool_rule
+from kproxy.core.changes import changed_keys
 from kproxy.core.document import BASE, Content, Fragment, ObjectId, Owner
-from kproxy.core.plan import Action, NodePlan, ServicePlan
+from kproxy.core.plan import Action, NodePlan
 from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.ports import Compiled
 
@@ -57,7 +57,9 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     words = WORDS[plan.family]
     if not isinstance(previous, Kept) or previous.plan.family is not plan.family:
         previous = Kept(NodePlan(plan.family, {}), {}, {}, Counts())
-    changed, gone = differences(previous.plan.services, plan.services)
+    keys = changed_keys(previous.plan.services, plan.services)
+    changed = [key for key in keys if key in plan.services]
+    gone = keys.difference(changed)
     parts = dict(previous.parts)
     document = dict(previous.document)
     removed = [parts.pop(key).uses for key in gone]
@@ -84,17 +86,6 @@ def _place(key: ObjectKey, part: Part, parts: dict[ObjectKey, Part], document: d
         document[str(key)] = part.fragment
     else:
         document.pop(str(key), None)
-
-
-def differences(
-    before: Mapping[ObjectKey, ServicePlan], after: Mapping[ObjectKey, ServicePlan]
-) -> tuple[list[ObjectKey], Collection[ObjectKey]]:
-    """The keys whose value is another object now, and those that are gone."""
-    if len(before) == len(after) and all(map(operator.is_, before, after)):
-        # The common case, at the speed of C: the same keys in the same order.
-        return list(itertools.compress(after, map(operator.is_not, before.values(), after.values()))), ()
-    changed = [key for key, service in after.items() if before.get(key) is not service]
-    return changed, before.keys() - after.keys()
 
 
 def _count(before: Counts, added: list[Uses], removed: list[Uses]) -> Counts:

@@ -15,7 +15,6 @@ from backends.nftables.layout import (
     REFUSED_NODEPORTS,
     SOURCE_RANGES,
     Words,
-    disjoint,
     prefix,
     sticky_map,
 )
@@ -24,6 +23,7 @@ from backends.nftables.rules import host32
 from backends.nftables.shapes import Pool, Shape
 from backends.nftables.sticky import sticky_chain, sticky_name, sticky_objects
 from kproxy.core.document import Content, Fragment, ObjectId
+from kproxy.core.networks import collapsed
 from kproxy.core.plan import Action, Client, Endpoint, Frontend, FrontendKind, PortPlan, Route, ServicePlan
 from kproxy.core.values import ObjectKey, Protocol, Value
 
@@ -106,7 +106,7 @@ def _add_port(builder: _Builder, service: ObjectKey, port: PortPlan) -> None:
         shape, name, actions = _shape(frontend.address is None, frontend.allow_from is not None, bool(sticky), routes)
         builder.shapes.add(shape)
         builder.objects[name, key] = element
-        builder.objects.update(_fence(frontend, key))
+        builder.objects.update(_fence(frontend, key, builder.words))
         for action in actions:
             if sticky:
                 chain = sticky_chain(sticky, action).encode()
@@ -144,9 +144,9 @@ def _targets(pool: tuple[Endpoint, ...], words: Words) -> list[Element]:
     return [Element(pack(endpoint.address) + endpoint.port.to_bytes(2, "big") + b"\0\0") for endpoint in pool]
 
 
-def _fence(frontend: Frontend, key: bytes) -> Iterator[tuple[ObjectId, Content]]:
+def _fence(frontend: Frontend, key: bytes, words: Words) -> Iterator[tuple[ObjectId, Content]]:
     name = prefix(node_port=frontend.address is None) + SOURCE_RANGES
-    for network in disjoint(frontend.allow_from or ()):
+    for network in collapsed(frontend.allow_from or (), words.family):
         first, last = network.network_address.packed, network.broadcast_address.packed
         yield (name, key + first + key + last), Element()
 

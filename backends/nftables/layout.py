@@ -9,21 +9,21 @@ read back from the kernel is either exactly ours or not ours at all.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Final
 
 from backends.nftables.expressions import Base, Expression, Meta, MetaKey, Numgen, Payload
 from backends.nftables.objects import Field, Hook, Set
 from kproxy.core.document import Owner
 from kproxy.core.plan import Action
-from kproxy.core.values import Family, Network, Value
+from kproxy.core.values import Family, Value
 
 NODEPORT_PREFIX: Final = "nodeport-"
 
-DISPATCH, NODEPORTS, INPUT, POSTROUTING = "dispatch", "nodeports", "input", "postrouting"
+DISPATCH, NODEPORTS = "dispatch", "nodeports"
+PREROUTING, INPUT, OUTPUT, POSTROUTING = "prerouting", "input", "output", "postrouting"
 CLUSTER_IPS, NODEPORT_IPS, HAIRPIN = "cluster-ips", "nodeport-ips", "hairpin"
 SOURCE_RANGES, REFUSED_NODEPORTS = "source-ranges", "refused-nodeports"
 STICKY = "sticky"
@@ -37,12 +37,12 @@ SHARED_IPS: Final[Owner] = "shared-cluster-ips"
 """The owner of ClusterIPs that several Services claim."""
 
 HOOKS: Final[Mapping[str, Hook]] = {
-    "prerouting": Hook("nat", "prerouting", -100),
-    "output": Hook("nat", "output", -100),
-    POSTROUTING: Hook("nat", "postrouting", 100),
-    INPUT: Hook("filter", "input", 0),
+    PREROUTING: Hook("nat", PREROUTING, -100),
+    OUTPUT: Hook("nat", OUTPUT, -100),
+    POSTROUTING: Hook("nat", POSTROUTING, 100),
+    INPUT: Hook("filter", INPUT, 0),
 }
-HOOK_NUMBERS: Final[Mapping[str, int]] = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
+HOOK_NUMBERS: Final[Mapping[str, int]] = {PREROUTING: 0, INPUT: 1, OUTPUT: 3, POSTROUTING: 4}
 
 STICKY_SIZE: Final = 65535
 """How many clients one endpoint's affinity set remembers (kube-proxy: the same, by nft's default)."""
@@ -132,11 +132,6 @@ WORDS: Final[Mapping[Family, Words]] = {
         4,
     ),
 }
-
-
-def disjoint(networks: Iterable[Network]) -> list[Network]:
-    """Networks of one family that cover the same without overlaps: the kernel refuses elements that overlap."""
-    return cast("list[Network]", list(ipaddress.collapse_addresses(cast("Iterable[ipaddress.IPv4Network]", networks))))
 
 
 def prefix(*, node_port: bool) -> str:

@@ -13,13 +13,13 @@ from backends.nftables.layout import (
     INDEX,
     SOURCE_RANGES,
     Words,
-    disjoint,
     pool_chain,
     pool_map,
     prefix,
     sticky_map,
 )
 from backends.nftables.objects import Chain, Rule
+from kproxy.core.networks import collapsed
 from kproxy.core.plan import Action, Client, NodePlan, Route
 from kproxy.core.values import Value
 
@@ -82,7 +82,7 @@ def _matches(client: Client, plan: NodePlan, words: Words) -> list[Rule]:
         return [r.is_local(source=True)]
     if isinstance(plan.pods, str):
         return [r.from_interface(plan.pods)]
-    return [r.in_network(words, words.saddr, network) for network in disjoint(plan.pods or ())]
+    return [r.in_network(words, words.saddr, network) for network in collapsed(plan.pods or (), plan.family)]
 
 
 def _action(action: Action, shape: Shape, words: Words) -> Rule:
