@@ -101,7 +101,8 @@ class Machine:
 
     def start(self, *arguments: str, output: IO[bytes] | int | None = None) -> subprocess.Popen[bytes]:
         """Start a program that stays; what it prints, errors too, goes to `output` (None: where ours goes)."""
-        return subprocess.Popen(self.command(arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        errors = subprocess.STDOUT if output is not None else None
+        return subprocess.Popen(self.command(arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
 
     def ip(self, lines: Iterable[str]) -> None:
         """Carry out `ip` commands, all or LabError."""

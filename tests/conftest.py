@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 NOT_ROOT = "needs root and network namespaces: run as root"
+NOTES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says something at the end of the run that a reader should know although nothing failed."""
+    return request.config.stash[NOTES].append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for text in config.stash[NOTES]:
+        terminalreporter.write_line(text)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +58,7 @@ class _Skips:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOTES] = []
     # In CI every test has all it needs, so a skip there is a test that is silently gone.
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(_Skips(), "kproxy-no-skips")
