@@ -127,13 +127,13 @@ def of_family(canonical: str, family: Family, field: str) -> str:
     return canonical
 
 
-def network(text: str) -> Network:
+def network(text: str, field: str = "") -> Network:
     """A CIDR; spaces around it are dropped, bits right of the prefix are ignored, as the API server does."""
     trimmed = text.strip()
     if _CIDR.fullmatch(trimmed):
         with contextlib.suppress(ValueError):
             return _network(trimmed)
-    raise Invalid("", f"{quoted(text)} is not a CIDR such as 192.0.2.0/24 or 2001:db8::/32")
+    raise Invalid(field, f"{quoted(text)} is not a CIDR such as 192.0.2.0/24 or 2001:db8::/32")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -18,7 +18,7 @@ from kproxy.core.checks import Invalid, each, quoted
 from kproxy.core.model import NO_NAMESPACE, EndpointSlice, Kind, KubeObject, Node, ServiceCIDR
 from kproxy.core.parse_service import parse_service
 from kproxy.core.parse_slice import parse_slice, slices_from_endpoints
-from kproxy.core.values import ObjectKey
+from kproxy.core.values import Network, ObjectKey
 from kproxy.errors import ParseError
 
 DEFAULT_NAMESPACE = "default"
@@ -155,8 +155,6 @@ def _key(kind: str, metadata: schema.Metadata | None) -> ObjectKey:
 
 
 def _parse_node(key: ObjectKey, wire: schema.Node) -> Node:
-    spec = wire.spec or schema.NodeSpec()
-    cidrs = spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else [])
     metadata = wire.metadata or schema.NO_METADATA
     zone = metadata.labels.zone if metadata.labels is not None else None
     addresses = each(wire.status.addresses if wire.status is not None else None, _node_address, "status.addresses")
@@ -165,9 +163,16 @@ def _parse_node(key: ObjectKey, wire: schema.Node) -> Node:
     return Node(
         name=key.name,
         addresses=tuple(dict.fromkeys(ip for _, ip in by_type)),
-        pod_cidrs=tuple(each(cidrs, checks.network, "spec.podCIDRs" if spec.pod_cidrs else "spec.podCIDR")),
+        pod_cidrs=_pod_cidrs(wire.spec) if wire.spec is not None else (),
         zone=checks.label_value(zone, f"metadata.labels[{schema.ZONE_LABEL}]") if zone else "",
     )
+
+
+def _pod_cidrs(spec: schema.NodeSpec) -> tuple[Network, ...]:
+    """`podCIDRs`, or the older `podCIDR` alone."""
+    if spec.pod_cidrs:
+        return tuple(each(spec.pod_cidrs, checks.network, "spec.podCIDRs"))
+    return (checks.network(spec.pod_cidr, "spec.podCIDR"),) if spec.pod_cidr else ()
 
 
 _NODE_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
