@@ -19,6 +19,7 @@ from kproxy.core.node_facts import is_local
 from kproxy.core.values import Value, network_contains
 
 WORD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+MODULES: Final = frozenset({"addrtype", "comment", "conntrack", "mark", "recent", "sctp", "statistic", "tcp", "udp"})
 NO_ARGUMENT: Final = frozenset({"--rcheck", "--set", "--reap", "--rsource", "--random-fully"})
 
 
@@ -135,4 +136,3 @@ JUDGES: Final[Mapping[str, Callable[[str, State, Host], float]]] = {
     "--comment": _always,
     "-m": lambda text, _state, _: text in MODULES,
 }
-MODULES: Final = frozenset({"addrtype", "comment", "conntrack", "mark", "recent", "sctp", "statistic", "tcp", "udp"})

@@ -1,0 +1,154 @@
+"""The door to the kernel's tables: `iptables-save` to read, one `iptables-restore --noflush` per change to write.
+
+A restore commits table by table. If the second is refused, the first is put
+back, so that a change is in force as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+import structlog
+
+from backends.iptables.names import FILTER, NAT, ChainId
+from backends.iptables.parse import parse
+from backends.iptables.render import Edits, edits, inverse, restore_input
+from backends.iptables.variant import Read, Tools, find_tools, read_proc
+from kproxy.core.document import Change, Document
+from kproxy.core.values import Family
+from kproxy.effects import process
+from kproxy.effects.process import ProcessTimeout, Result, Run
+from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
+from kproxy.ports import Outcome
+
+LOCK_WAIT_S: Final = 5
+"""As kube-proxy: how long to wait for /run/xtables.lock (the legacy variant only has one)."""
+RESTORE_TIMEOUT_S: Final = 120.0
+SAVE_TIMEOUT_S: Final = 120.0
+FAILED_LINE: Final = re.compile(r"line:? (\d+)")
+COMMENT: Final = re.compile(r'--comment "([^/":]+/[^/":]+)[:" ]')
+NOISE: Final = re.compile(
+    r"^(?:ip6?tables\S* v\S+ \(\w+\): ?|Try `.*|Error occurred at line.*|ip6?tables\S*: )", re.MULTILINE
+)
+
+
+class IptablesKernel:
+    """One family's chains of ours in this kernel (or wherever `run` runs programs)."""
+
+    def __init__(self, tools: Tools, run: Run) -> None:
+        self.tools = tools
+        self._run = run
+
+    def observe(self) -> Document:
+        """Our chains and jumps as they stand; ObserveFailed if they cannot be read."""
+        return parse("".join(self._save(table) for table in (NAT, FILTER)))
+
+    def apply(self, change: Change) -> Outcome:
+        """Write the change; ApplyRejected names the rule and its Service, and then the old rules are in force."""
+        self._restore(change)
+        return Outcome()
+
+    def check(self, change: Change) -> Outcome:
+        """Let iptables-restore read the change without committing it."""
+        self._restore(change, "--test")
+        return Outcome()
+
+    def close(self) -> None:
+        """Nothing is held open between changes."""
+
+    def _save(self, table: str) -> str:
+        try:
+            result = self._run([self.tools.save, "-t", table], "", SAVE_TIMEOUT_S)
+        except (ProcessTimeout, UnsupportedHost) as error:
+            raise ObserveFailed(str(error)) from error
+        if result.status:
+            raise ObserveFailed(f"{self.tools.save} -t {table}: {_reason(result)}")
+        return result.output
+
+    def _restore(self, change: Change, *options: str) -> None:
+        changes = edits(change)
+        text = restore_input(changes)
+        result = self._load(text, *options)
+        if not result.status:
+            return
+        if "xtables lock" in result.errors:
+            raise ApplyTimeout(f"{self.tools.restore}: another program held the xtables lock for {LOCK_WAIT_S} s")
+        place = _place(text, result)
+        restored = "" if options else self._take_back(changes, place.committed)
+        raise _rejected(self.tools.restore, change, place, _reason(result) + restored)
+
+    def _load(self, text: str, *options: str) -> Result:
+        argv = [self.tools.restore, "--noflush", "-w", str(LOCK_WAIT_S), *options]
+        try:
+            return self._run(argv, text, RESTORE_TIMEOUT_S)
+        except ProcessTimeout as error:
+            raise ApplyTimeout(str(error)) from error
+
+    def _take_back(self, changes: Edits, committed: frozenset[str]) -> str:
+        """Undo the tables that were committed before the refusal; what to say if even that failed."""
+        back = inverse({chain: edit for chain, edit in changes.items() if chain.table in committed})
+        if back and self._load(restore_input(back)).status:
+            return f"; table {', '.join(committed)} could not be put back"
+        return "; the old rules are in force"
+
+
+class Place(NamedTuple):
+    """Where a restore stopped: the line, its table, and the tables that were committed before it."""
+
+    line: str
+    table: str
+    committed: frozenset[str]
+
+
+def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) -> IptablesKernel:
+    """The door to a family's tables, by the programs of the variant that this host uses.
+
+    `run` and `read` say where: by default here; in another network namespace
+    if they start programs and read /proc there.
+
+    Raises:
+        UnsupportedHost: iptables is missing, or we may not read its tables.
+    """
+    tools = find_tools(family, run, read)
+    if tools.warning:
+        structlog.get_logger().warning("this host mixes iptables variants", family=family.label, found=tools.warning)
+    kernel = IptablesKernel(tools, run)
+    result = run([tools.save, "-t", NAT], "", SAVE_TIMEOUT_S)
+    if result.status:
+        raise UnsupportedHost(
+            f"{tools.save} -t {NAT}: {_reason(result)}; kproxy needs root (CAP_NET_ADMIN, CAP_NET_RAW)"
+        )
+    return kernel
+
+
+def _place(text: str, result: Result) -> Place:
+    found = FAILED_LINE.search(result.errors)
+    lines = text.splitlines()
+    number = int(found.group(1)) if found else 0
+    table, committed = "", set()
+    for line in lines[: max(number - 1, 0)]:
+        if line.startswith("*"):
+            table = line[1:]
+        elif line == "COMMIT":
+            committed.add(table)
+    return Place(lines[number - 1] if 0 < number <= len(lines) else "", table, frozenset(committed))
+
+
+def _rejected(program: str, change: Change, place: Place, reason: str) -> ApplyRejected:
+    """The error that names the refused line and whose it is."""
+    words = place.line.split(" ", 2)
+    key = ChainId(place.table, words[1] if len(words) > 1 and words[0].startswith("-") else words[0].lstrip(":"))
+    entry = change.added.get(key) or change.changed.get(key) or change.removed.get(key)
+    owner = entry.owner if entry else ""
+    if noted := COMMENT.search(place.line):
+        owner = noted.group(1)
+    whose = f" of {owner}" if owner else ""
+    at = f"{place.table}: {place.line}" if place.line else "a line that it does not name"
+    return ApplyRejected(f"{program} refused a rule{whose} ({at}): {reason}", owner)
+
+
+def _reason(result: Result) -> str:
+    """What the program said, on one line."""
+    said = " ".join(NOISE.sub("", result.errors).split())
+    return said or f"exit status {result.status}"
