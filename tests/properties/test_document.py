@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ OWNERS = st.sampled_from(["shop/cart", "shop/till", "web/front", BASE])
 OBJECTS = st.dictionaries(st.integers(0, 9), st.tuples(OWNERS, st.sampled_from([None, "accept", "drop"])))
 
 
-def document(objects: dict[int, tuple[Owner, Content]]) -> Document:
+def document(objects: Mapping[int, tuple[Owner, Content]]) -> Document:
     found: dict[Owner, dict[ObjectId, Content]] = {}
     for key, (owner, content) in objects.items():
         found.setdefault(owner, {})[key] = content
@@ -56,8 +58,8 @@ def test_everything_is_said_with_its_owner_and_content(have: Document, want: Doc
     for key, replacement in change.changed.items():
         assert want[replacement.owner][key] == replacement.new
         assert flat(have)[key] == replacement.old
-    said = [*change.added.values(), *change.removed.values(), *change.changed.values()]
-    assert change.owners == {entry.owner for entry in said}
+    parts = (change.added, change.changed, change.removed)
+    assert change.owners == {entry.owner for part in parts for entry in part.values()}
 
 
 @quick
