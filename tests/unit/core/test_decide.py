@@ -80,7 +80,7 @@ def test_masquerade_under_policy_cluster(source: str, destination: str, number: 
 def test_short_circuit_under_external_policy_local(
     source: str,
     addresses: set[str],
-    masquerade: bool,
+    masquerade: bool,  # noqa: FBT001 - a table
     destination: str,
     number: int,
 ) -> None:
