@@ -1,0 +1,63 @@
+"""The group of all commands, each imported when it is called or asked for its help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from kproxy.cli.verbosity import verbose
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("kproxy.cli.run:run", "Run the agent: program this node and follow every change."),
+    "render": ("kproxy.cli.render:render", "Print the exact rules that a node would get."),
+    "diff": ("kproxy.cli.diff:diff", "Show what run would change in this kernel now."),
+    "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
+    "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
+    "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),
+    "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
+    "version": ("kproxy.cli.version:version", "Print the version."),
+}
+"""Where each command lives, and what the list of commands says about it."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one line of each, and imports the one that is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        """The command of a name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="COMMAND …")
+@verbose
+@click.pass_context
+def app(ctx: click.Context) -> None:
+    """A Kubernetes service proxy for the node, with everything it does made visible.
+
+    It turns Services and EndpointSlices into load balancing in the kernel, as kube-proxy does, and can show the rules
+    before they exist, the difference to what stands in the kernel, and the way of a single connection through them.
+
+    \b
+    Try it with your own manifests; neither root nor a cluster is needed:
+      kproxy services -f manifests/
+      kproxy render --backend iptables -f manifests/
+      kproxy explain -f manifests/ --flow '203.0.113.7,198.51.100.1:80/TCP'
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

@@ -1,0 +1,71 @@
+"""`kproxy diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, FILES, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.output import heading, note
+from kproxy.cli.verbosity import verbose
+from kproxy.core.document import diff as difference
+from kproxy.errors import KproxyError
+from kproxy.report.changes import Mark, marked, summary
+from kproxy.wiring.asked import Asked, look_into
+from kproxy.wiring.backends import choose, close_all
+from kproxy.wiring.offline import compile_families, plan_families
+
+SAME, DIFFERENT = 0, 1
+COLOURS: Mapping[Mark, str | None] = {Mark.ADDED: "green", Mark.REMOVED: "red", Mark.CONTEXT: None}
+
+
+class Undecided(KproxyError):
+    """Whether there is a difference could not be found out."""
+
+    exit_code = 4
+
+
+@click.command()
+@asked(FILES, SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@verbose
+def diff(question: Asked) -> int:
+    """Show what run would change in this kernel now; nothing is changed. Needs root.
+
+    Exit code 0: nothing would change; 1: something would; 2: a wrong option, configuration or manifest; 3: this machine
+    lacks something; 4: it could not be found out.
+
+    \b
+    kproxy diff
+    kproxy diff --backend iptables -f manifests/ --node-name node-a
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    try:
+        return _diff(question)
+    except KproxyError as error:
+        if error.exit_code == DIFFERENT:
+            raise Undecided(str(error)) from error
+        raise
+
+
+def _diff(question: Asked) -> int:
+    subject = look_into(question)
+    for remark in subject.remarks:
+        note(remark)
+    chosen = choose(subject.backend_name(question), question.families)
+    try:
+        for family, reason in chosen.missing.items():
+            note(f"{family.label} is left out: {reason}")
+        node = subject.live_node(chosen.backend)
+        wanted = compile_families(plan_families(node, chosen.backend, tuple(chosen.kernels)), chosen.backend)
+        changes = {family: difference(kernel.observe(), wanted[family]) for family, kernel in chosen.kernels.items()}
+    finally:
+        close_all(chosen.kernels.values())
+    for family, change in changes.items():
+        if change:
+            heading(f"{family.label}, {chosen.backend.name}: {summary(change)}")
+            for mark, line in marked(chosen.backend.render_change(family, change)):
+                click.secho(line, fg=COLOURS[mark])
+    if any(changes.values()):
+        return DIFFERENT
+    note(f"nothing would change ({chosen.backend.name}, {', '.join(family.label for family in changes)})")
+    return SAME

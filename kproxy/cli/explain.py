@@ -1,0 +1,108 @@
+"""`kproxy explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from kproxy.cli.options import (
+    BACKEND_OFFLINE,
+    CONFIG,
+    FAMILY,
+    FILES,
+    KUBECONFIG,
+    NODE_IP,
+    NODE_NAME,
+    SOURCE,
+    asked,
+)
+from kproxy.cli.output import emit, heading, note, output_option, table
+from kproxy.cli.verbosity import verbose
+from kproxy.core.flow import Packet
+from kproxy.core.values import family_of
+from kproxy.report.flows import choice_rows, flow_json, flow_text, parse_flow, step_rows, verdict_text
+from kproxy.wiring.asked import Asked, Subject, look_into
+from kproxy.wiring.backends import choose, close_all
+from kproxy.wiring.offline import Explained, compile_families, plan_families
+from kproxy.wiring.offline import explain as walk
+
+AGREE, DISAGREE = 0, 1
+
+
+@click.command()
+@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@click.option(
+    "--flow",
+    "flows",
+    multiple=True,
+    required=True,
+    metavar="FROM,TO:PORT/PROTO",
+    help="A connection: 203.0.113.7,198.51.100.1:80/TCP or [fd00::7],[fd00::1]:53/UDP. Repeatable.",
+)
+@click.option("--from-interface", metavar="NAME", help="The interface it arrives by, for interface-based detection.")
+@click.option("--live", is_flag=True, help="Services from the cluster (or -f), rules from this kernel. Needs root.")
+@output_option("json", "yaml")
+@verbose
+def explain(question: Asked, flows: Sequence[str], from_interface: str | None, live: bool, output: str | None) -> int:
+    """Tell what happens to a new connection on this node: verdict, endpoints, masquerade, and every rule on its way.
+
+    The compiled rules are walked, not the plan; if the plan says something else, that is told and the exit code is 1.
+    Without --live neither root nor a cluster is needed: the node's addresses are those of --node-ip, of its Node object
+    if the manifests have one, and loopback.
+
+    \b
+    kproxy explain -f manifests/ --node-name node-a --flow '203.0.113.7,198.51.100.1:80/TCP'
+    kproxy explain -f manifests/ --flow '[2001:db8::7],[2001:db8:1::10]:53/UDP' -o json
+    kproxy explain --live --flow '10.64.1.10,10.96.0.10:53/UDP'
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    packets = [parse_flow(flow, from_interface) for flow in flows]
+    if not (question.files or live) and question.source == "kubernetes":
+        raise click.UsageError("name manifests with -f FILE_OR_DIR, or read cluster and kernel with --live")
+    subject = look_into(question)
+    for remark in subject.remarks:
+        note(remark)
+    told = _live(question, subject, packets) if live else _offline(question, subject, packets)
+    if output:
+        emit([flow_json(one.packet, one.trace) for one in told], output)
+    for number, one in enumerate(told):
+        if not output:
+            _tell(one, first=number == 0)
+        if not one.agree:
+            note(f"{flow_text(one.packet)}: THE RULES DISAGREE WITH THE PLAN, which says {verdict_text(one.planned)}")
+    return AGREE if all(one.agree for one in told) else DISAGREE
+
+
+def _offline(question: Asked, subject: Subject, packets: Sequence[Packet]) -> list[Explained]:
+    backend = subject.offline_backend(question)
+    node = subject.offline_node(backend)
+    plans = plan_families(node, backend, question.families)
+    return walk(packets, plans, compile_families(plans, backend), backend, node.host)
+
+
+def _live(question: Asked, subject: Subject, packets: Sequence[Packet]) -> list[Explained]:
+    families = sorted({family_of(packet.destination) for packet in packets} & set(question.families))
+    chosen = choose(subject.backend_name(question), families or question.families)
+    try:
+        documents = {family: kernel.observe() for family, kernel in chosen.kernels.items()}
+    finally:
+        close_all(chosen.kernels.values())
+    for family, document in documents.items():
+        if not any(document.values()):
+            note(f"this kernel has no {family.label} rules of kproxy's {chosen.backend.name} backend")
+    node = subject.live_node(chosen.backend)
+    plans = plan_families(node, chosen.backend, tuple(documents))
+    return walk(packets, plans, documents, chosen.backend, node.host)
+
+
+def _tell(one: Explained, *, first: bool) -> None:
+    answer = one.trace.answer
+    if not first:
+        click.echo()
+    heading(flow_text(one.packet))
+    click.echo(f"  {verdict_text(answer)}")
+    if answer.choices:
+        click.echo()
+        table(("ENDPOINT", "PROBABILITY", "SEES"), choice_rows(answer))
+    click.echo()
+    table(("STEP", "WHERE", "RULE", "EFFECT"), step_rows(one.trace))

@@ -1,0 +1,37 @@
+"""`kproxy render`."""
+
+from __future__ import annotations
+
+import click
+
+from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FAMILY, FILES, NODE_IP, NODE_NAME, SERVICE, asked
+from kproxy.cli.output import note
+from kproxy.cli.verbosity import verbose
+from kproxy.wiring.asked import Asked, look_into, narrowed, service_key
+from kproxy.wiring.offline import compile_families, plan_families
+
+
+@click.command()
+@asked(FILES, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@SERVICE
+@verbose
+def render(question: Asked, service: str | None) -> None:
+    """Print the exact rules that a node would get, as input for iptables-restore or nft.
+
+    Neither root nor a cluster is needed. The node's addresses are those of --node-ip, of its Node object if the
+    manifests have one, and loopback. With --service only what belongs to that Service alone is printed.
+
+    \b
+    kproxy render --backend iptables -f manifests/ --node-name node-a
+    kproxy render --backend nftables -f manifests/ | nft -c -f -
+    kubectl get services,endpointslices,nodes -A -o yaml | kproxy render -f - --node-name worker-1
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if not question.files:
+        raise click.UsageError("name manifests with -f FILE_OR_DIR (or - for standard input)")
+    key = service_key(service) if service else None
+    subject = look_into(question)
+    for remark in subject.remarks:
+        note(remark)
+    backend = subject.offline_backend(question)
+    documents = compile_families(plan_families(subject.offline_node(backend), backend, question.families), backend)
+    click.echo(backend.render(narrowed(documents, key) if key else documents), nl=False)

@@ -1,0 +1,76 @@
+"""`kproxy run`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import click
+
+from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.session import INTERRUPTED, Session
+from kproxy.cli.verbosity import verbose
+from kproxy.effects.logs import FORMATS, make_logger
+from kproxy.wiring.agents import open_agent
+from kproxy.wiring.asked import Asked
+from kproxy.wiring.cluster import load_config
+
+PATIENCE_S = 1.5
+"""How long after a signal a sync that is under way may go on; rules are changed as a whole or not at all."""
+
+
+class Overdue(BaseException):
+    """The agent was told to stop and has not."""
+
+
+@click.command()
+@asked(SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@click.option("--once", is_flag=True, help="Sync once, then end: exit code 0 if the rules are in force.")
+@click.option("--log-format", type=click.Choice(FORMATS), help="Default: text on a terminal, JSON elsewhere.")
+@verbose
+@click.pass_obj
+def run(session: Session, question: Asked, once: bool, log_format: str | None) -> int:
+    """Run the agent: program this node's Services and follow every change. Needs root (CAP_NET_ADMIN).
+
+    SIGTERM and Ctrl-C end it; the rules stay in force. Options win over the configuration file. Without --backend and
+    without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log says why.
+
+    \b
+    kproxy run
+    kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
+    kproxy run --source manifests/ --backend iptables --node-name node-a --node-ip 192.0.2.11
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    config = load_config(question.config)
+    logging = config.proxy.logging
+    log = make_logger(log_format or logging.format or "auto", max(session.verbosity, logging.verbosity), sys.stderr)
+    for warning in config.warnings:
+        log.warning("configuration", remark=warning)
+    signals: list[int] = []
+    try:
+        with open_agent(question, config, log, once=once) as agent:
+            _on_signals(agent.stop, signals)
+            agent.run()
+    except Overdue:
+        log.warning("stopped in the middle of a sync; the next start looks at the kernel first")
+    if signals:
+        log.info("stopped, the rules stay", signal=signal.Signals(signals[0]).name)
+    return INTERRUPTED if signal.SIGINT in signals else 0
+
+
+def _on_signals(stop: Callable[[], None], signals: list[int]) -> None:
+    """Let SIGTERM and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once."""
+
+    def overdue(_number: int, _frame: FrameType | None) -> None:
+        raise Overdue
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+        signal.signal(number, overdue)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+        stop()
+
+    signal.signal(signal.SIGALRM, overdue)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)

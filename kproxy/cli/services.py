@@ -1,0 +1,109 @@
+"""`kproxy services` and `kproxy plan`: the node's view of Services, short and in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from kproxy.cli.options import (
+    BACKEND_OFFLINE,
+    CONFIG,
+    FAMILY,
+    FILES,
+    KUBECONFIG,
+    NODE_IP,
+    NODE_NAME,
+    SERVICE,
+    SOURCE,
+    asked,
+)
+from kproxy.cli.output import emit, heading, note, output_option, table
+from kproxy.cli.verbosity import verbose
+from kproxy.core.planner import Planned
+from kproxy.core.values import Family, ObjectKey, Value
+from kproxy.report.details import node_lines, service_lines
+from kproxy.report.services import (
+    HEADINGS,
+    WIDE_HEADINGS,
+    ServiceView,
+    plan_json,
+    service_json,
+    service_rows,
+    view_services,
+)
+from kproxy.wiring.asked import Asked, look_into, service_key, unknown_service
+from kproxy.wiring.offline import plan_families
+
+
+class Seen(Value, frozen=True):
+    """What a node makes of the Services that were asked for."""
+
+    node: str
+    backend: str
+    plans: Mapping[Family, Planned]
+    views: tuple[ServiceView, ...]
+
+
+@click.command()
+@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@SERVICE
+@output_option("json", "yaml", "wide")
+@verbose
+def services(question: Asked, service: str | None, output: str | None) -> None:
+    """List Services as this node sees them: frontends, endpoints in use of all there are, and what is unusual.
+
+    \b
+    kproxy services
+    kproxy services -f manifests/ --node-name node-a -o wide
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    seen = _see(question, service_key(service) if service else None)
+    if output in ("json", "yaml"):
+        emit([service_json(view) for view in seen.views], output)
+    elif seen.views:
+        wide = output == "wide"
+        table(WIDE_HEADINGS if wide else HEADINGS, service_rows(seen.views, wide=wide))
+    else:
+        note("there are no Services for this node to serve")
+
+
+@click.command()
+@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@SERVICE
+@output_option("json", "yaml")
+@verbose
+def plan(question: Asked, service: str | None, output: str | None) -> None:
+    """Show each Service in full: who may come, where each client is sent, and why an endpoint is in or out.
+
+    \b
+    kproxy plan --service shop/cart
+    kproxy plan -f manifests/ --node-name node-a --backend iptables -o json
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    seen = _see(question, service_key(service) if service else None)
+    if output:
+        emit(plan_json(seen.node, seen.backend, seen.plans, seen.views), output)
+        return
+    for line in node_lines(seen.node, seen.backend, {family: one.plan for family, one in seen.plans.items()}):
+        click.echo(line)
+    for view in seen.views:
+        first, *rest = service_lines(view)
+        click.echo()
+        heading(first)
+        for line in rest:
+            click.echo(line)
+    if not seen.views:
+        note("there are no Services for this node to serve")
+
+
+def _see(question: Asked, only: ObjectKey | None) -> Seen:
+    subject = look_into(question)
+    for remark in subject.remarks:
+        note(remark)
+    backend = subject.offline_backend(question)
+    node = subject.offline_node(backend)
+    plans = plan_families(node, backend, question.families)
+    views = tuple(view_services(node.snapshot, plans, only))
+    if only is not None and not views:
+        known = {str(key) for planned in plans.values() for key in planned.plan.services}
+        raise unknown_service(only, known)
+    return Seen(node.host.node, backend.name, plans, views)

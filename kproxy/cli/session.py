@@ -1,0 +1,70 @@
+"""One run of the program: what it returns to the shell, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+from kproxy.errors import KproxyError
+
+PROGRAM = "kproxy"
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + signal.SIGPIPE
+UNEXPECTED = 70
+"""An error of kproxy's own (EX_SOFTWARE of sysexits.h)."""
+
+
+class Session:
+    """What the options at any place of the command line add up to."""
+
+    def __init__(self) -> None:
+        self.verbosity = 0
+
+
+def start(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    from kproxy.cli.app import app  # noqa: PLC0415 - its own errors are to be told as all others are
+
+    session = Session()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        result = app.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return PIPE_CLOSED
+    except KproxyError as error:
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        if session.verbosity:
+            raise
+        _say(f"unexpected {type(error).__name__}: {error}; this is a defect of kproxy, -v shows where it happened")
+        return UNEXPECTED
+    return result if isinstance(result, int) else 0
+
+
+def _say(text: str) -> None:
+    """A sentence on standard error, if anybody listens."""
+    with contextlib.suppress(OSError):
+        lines = text.splitlines() or [""]
+        click.echo("\n".join(f"{PROGRAM}: {line}" for line in lines), err=True)
+
+
+def _silence(stream: TextIO) -> None:
+    """Whoever read this has gone: let nothing more be written, not even at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

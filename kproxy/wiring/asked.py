@@ -1,0 +1,123 @@
+"""A question about a node, as a command line puts it, and all that is needed to answer it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from kproxy.config import Config
+from kproxy.core.document import Document
+from kproxy.core.model import NO_NAMESPACE
+from kproxy.core.values import Family, ObjectKey, Value
+from kproxy.errors import ConfigError
+from kproxy.ports import Backend
+from kproxy.wiring.backends import OFFLINE_DEFAULT, find_backend
+from kproxy.wiring.cluster import (
+    KUBERNETES,
+    Gathered,
+    live_host,
+    load_config,
+    node_addresses,
+    node_name,
+    open_source,
+    read_files,
+    read_source,
+)
+from kproxy.wiring.offline import Node, offline_host
+
+MAX_SHOWN = 5
+
+
+class Asked(Value, frozen=True):
+    """The options that say which node, which Services and which backend are meant."""
+
+    files: tuple[str, ...] = ()
+    source: str = KUBERNETES
+    config: str | None = None
+    kubeconfig: str = ""
+    backend: str = ""
+    node_name: str = ""
+    node_ips: tuple[str, ...] = ()
+    families: tuple[Family, ...] = tuple(Family)
+
+
+class Subject(Value, frozen=True):
+    """What the options come to; `remarks` are for the user, beside the answer."""
+
+    config: Config
+    gathered: Gathered
+    host_name: str
+    primary: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    def backend_name(self, asked: Asked) -> str:
+        """The backend that is named by option or configuration; empty if none is."""
+        return asked.backend or self.config.proxy.mode
+
+    def offline_backend(self, asked: Asked) -> Backend:
+        """The named backend, else the default for questions that no kernel is asked for."""
+        return find_backend(self.backend_name(asked) or OFFLINE_DEFAULT)
+
+    def offline_node(self, backend: Backend) -> Node:
+        """The node that manifests, Node object and options describe."""
+        host = offline_host(self.host_name, self.primary, self.gathered.snapshot)
+        return Node(self.gathered.snapshot, self.config.settings_for(backend.name), host)
+
+    def live_node(self, backend: Backend) -> Node:
+        """The same, but with this machine's own addresses."""
+        host = live_host(self.host_name, self.primary)
+        return Node(self.gathered.snapshot, self.config.settings_for(backend.name), host)
+
+
+def look_into(asked: Asked) -> Subject:
+    """Read configuration and Services; ConfigError or ApiError if they cannot be had."""
+    config = load_config(asked.config)
+    name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
+    gathered = _gather(asked, config, name)
+    remarks = [*config.warnings, *(f"skipped: {problem}" for problem in gathered.problems)]
+    unknown = _unknown_node(name, gathered)
+    return Subject(config, gathered, name, primary, (*remarks, unknown) if unknown else tuple(remarks))
+
+
+def _gather(asked: Asked, config: Config, name: str) -> Gathered:
+    if asked.files:
+        return read_files(asked.files)
+    if asked.source != KUBERNETES:
+        return read_files([asked.source])
+    kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
+    return read_source(open_source(asked.source, name, kubeconfig))
+
+
+def _unknown_node(name: str, gathered: Gathered) -> str:
+    nodes = sorted(key.name for key in gathered.snapshot.nodes)
+    if not nodes or ObjectKey(NO_NAMESPACE, name) in gathered.snapshot.nodes:
+        return ""
+    shown = ", ".join(nodes[:MAX_SHOWN]) + (", …" if len(nodes) > MAX_SHOWN else "")
+    return f"no Node object is named {name}, so no endpoint counts as local: --node-name takes one of {shown}"
+
+
+def service_key(text: str) -> ObjectKey:
+    """`namespace/name` as a key; ConfigError if it is not of that form."""
+    namespace, slash, name = text.partition("/")
+    if not (slash and namespace and name) or "/" in name:
+        raise ConfigError(f"--service {text[:80]!r}: write NAMESPACE/NAME, for example shop/cart")
+    return ObjectKey(namespace, name)
+
+
+def narrowed(documents: Mapping[Family, Document], service: ObjectKey) -> dict[Family, Document]:
+    """Only this Service's objects; ConfigError, with the nearest names, if it has none in any family."""
+    owner = str(service)
+    found: dict[Family, Document] = {
+        family: {owner: document[owner]} for family, document in documents.items() if document.get(owner)
+    }
+    if not found:
+        raise unknown_service(service, {name for document in documents.values() for name in document if "/" in name})
+    return found
+
+
+def unknown_service(service: ObjectKey, known: set[str]) -> ConfigError:
+    """The error for a Service that has nothing on this node."""
+    near = difflib.get_close_matches(str(service), sorted(known), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    reason = "it is not known, or headless, ExternalName or another proxy's"
+    return ConfigError(f"Service {service} has nothing on this node: {reason}{hint}")
