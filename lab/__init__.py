@@ -10,3 +10,6 @@ namespace, its links and its rules away, and the host's own never had any.
 - `topology`: which machines there are, their links, addresses and routes.
 - `agent`: kproxy as a process on the node.
 """
+
+REJECT, UNREACHABLE, NONE = "REJECT", "UNREACHABLE", "NONE"
+"""What becomes of a probe that no endpoint answers."""

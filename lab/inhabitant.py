@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab import sctp
+from lab import NONE, REJECT, UNREACHABLE, sctp
 
 Order = dict[str, Any]
 
@@ -44,8 +44,6 @@ SILENCE_S = 1.3
 """How long after the last probe an answer is waited for: a lost SYN is sent again after 1 s."""
 CONTROL_S = 15.0
 """How long a control may take; a machine under load is slow, not broken."""
-
-REJECT, UNREACHABLE, NONE = "REJECT", "UNREACHABLE", "NONE"
 
 
 def without_mapping(address: str) -> str:
