@@ -78,25 +78,31 @@ def health_check_port(service: Service) -> int:
     return 0
 
 
-def settle(
+def settle(services: Mapping[ObjectKey, Service], scope: Scope) -> Ledger:
+    """Settle the claims of all Services."""
+    return _settled(services, scope, {}, set(), services.values())
+
+
+def amend(
+    ledger: Ledger,
+    before: Mapping[ObjectKey, Service],
+    services: Mapping[ObjectKey, Service],
+    touched: Collection[ObjectKey],
+) -> Ledger:
+    """What `settle` would say of `services`, from the ledger of `before`; they differ in the touched keys only."""
+    bids, contested = dict(ledger.bids), set(ledger.contested)
+    _withdraw([before[key] for key in touched if key in before], ledger.scope, bids, contested)
+    return _settled(services, ledger.scope, bids, contested, [services[key] for key in touched if key in services])
+
+
+def _settled(
     services: Mapping[ObjectKey, Service],
     scope: Scope,
-    previous: tuple[Ledger, Mapping[ObjectKey, Service], Collection[ObjectKey]] | None = None,
+    bids: dict[Claim, tuple[Bid, ...]],
+    contested: set[Claim],
+    entering: Iterable[Service],
 ) -> Ledger:
-    """Settle the claims of all Services.
-
-    `previous` saves work: the last ledger of the same scope, the Services it
-    was made of, and the keys whose Service is another object now.
-    """
-    if previous is None:
-        bids: dict[Claim, tuple[Bid, ...]] = {}
-        contested: set[Claim] = set()
-        touched: Collection[ObjectKey] = services
-    else:
-        ledger, before, touched = previous
-        bids, contested = dict(ledger.bids), set(ledger.contested)
-        _withdraw([before[key] for key in touched if key in before], scope, bids, contested)
-    _enter([services[key] for key in touched if key in services], scope, bids, contested)
+    _enter(entering, scope, bids, contested)
     lost, conflicts = _verdicts(services, bids, contested)
     return Ledger(scope, bids, frozenset(contested), lost, conflicts)
 

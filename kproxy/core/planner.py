@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
 from kproxy.core.changes import changed_keys
-from kproxy.core.claims import Claim, Ledger, Scope, health_check_port, reachable_at, settle, wishes
+from kproxy.core.claims import Claim, Ledger, Scope, amend, health_check_port, reachable_at, settle, wishes
 from kproxy.core.endpoints import Place, choose_pools, count_local_ready, gather
 from kproxy.core.host import Host, Settings, Traits
 from kproxy.core.model import NO_NAMESPACE, Service, ServiceCIDR, ServicePort
@@ -107,7 +107,7 @@ def _plan_services(
     if previous.view.scope != view.scope:
         ledger = settle(snapshot.services, view.scope)
     elif edited:
-        ledger = settle(snapshot.services, view.scope, (previous.ledger, previous.services, edited))
+        ledger = amend(previous.ledger, previous.services, snapshot.services, edited)
     else:
         ledger = previous.ledger
     if previous.view != view:

@@ -269,8 +269,9 @@ def node_plans(traits: Traits | None = None) -> st.SearchStrategy[NodePlan]:
 
 
 def histories(traits: Traits | None = None) -> st.SearchStrategy[list[Scene]]:
-    """One cluster as it changes: each scene comes from the one before by a few events, or a change of the host."""
-    return st.builds(_history, scenes(traits), st.lists(st.lists(EVENTS, max_size=3), max_size=4), st.lists(HOSTS))
+    """One cluster as it changes: each scene comes from the one before by a few events, a new host or new settings."""
+    step = st.tuples(st.lists(EVENTS, max_size=3), st.none() | HOSTS, st.none() | SETTINGS)
+    return st.builds(_history, scenes(traits), st.lists(step, max_size=4))
 
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
@@ -281,12 +282,12 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-def _history(first: Scene, steps: list[list[Event]], hosts: list[Host]) -> list[Scene]:
+def _history(first: Scene, steps: list[tuple[list[Event], Host | None, Settings | None]]) -> list[Scene]:
     found = [first]
-    for number, events in enumerate(steps):
+    for events, host, settings in steps:
         last = found[-1]
-        host = hosts[number] if number < len(hosts) else last.host
-        found.append(Scene(fold(last.snapshot, events), last.settings, host, last.traits, last.family))
+        snapshot = fold(last.snapshot, events)
+        found.append(Scene(snapshot, settings or last.settings, host or last.host, last.traits, last.family))
     return found
 
 
