@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import NONE, UNREACHABLE
 from lab.agent import agent
 from lab.machine import Answers, Machine, Target, probe_all
 from lab.topology import CLUSTER_CIDRS, PODS, Lab, laboratory
@@ -30,24 +31,26 @@ ENOUGH = 64
 HINT = ("-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
 """The chain by which kubelet, and whoever asks, knows which variant of iptables a host uses."""
 HOSTS = {
-    "nftables": ("nftables", ()),
-    "iptables, nf_tables variant": ("iptables", ("iptables-nft", "ip6tables-nft")),
-    "iptables, legacy variant": ("iptables", ("iptables-legacy", "ip6tables-legacy")),
+    "nftables": ("nftables", (), "nft list table ip kproxy"),
+    "iptables, nf_tables variant": ("iptables", ("iptables-nft", "ip6tables-nft"), "iptables-nft-save"),
+    "iptables, legacy variant": ("iptables", ("iptables-legacy", "ip6tables-legacy"), "iptables-legacy-save"),
 }
-"""The backend, and the programs that make the node a host of one variant."""
+"""The backend, the programs that make the node a host of one variant, and the one that shows the rules."""
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_every_client_sees_what_it_saw_behind_kube_proxy(
     host: str, tmp_path: Path, note: Callable[[str], None]
 ) -> None:
-    backend, programs = HOSTS[host]
+    backend, programs, show = HOSTS[host]
     pairs = conformance.lab(backend).pairs
     with laboratory() as lab:
         for program in programs:
             lab.node.run(program, *HINT)
         with agent(lab.node, write_objects(tmp_path), "--backend", backend, "--config", str(write_config(tmp_path))):
             seen = probe_pairs(lab, pairs)
+        rules = lab.node.run(*show.split())
+    assert "lab/udp-mixed" in rules
     note(f"{len(pairs)} pairs on a host with {host}; on purpose differently from kube-proxy:")
     for key, (_, reason) in DIFFERENCES[backend].items():
         note(f"  {key}: {reason}")
@@ -115,6 +118,10 @@ def wanted(pair: Pair, backend: str) -> frozenset[str]:
 
 def agrees(pair: Pair, seen: Mapping[str, Answers], backend: str) -> bool:
     answers = set(seen[pair.key])
+    if "/unlisted/" in pair.key and answers == {UNREACHABLE}:
+        # What nobody takes goes to and fro between node and outside until its time to live is used up. A pod is told
+        # so by ICMP, which the records count as silence: it refuses nothing.
+        answers = {NONE}
     if pair.kept:
         return len(answers) == 1 and answers.pop().startswith((PODS["pod-here"][0], PODS["pod-there"][0], "10.64.2."))
     return answers == wanted(pair, backend)
