@@ -128,9 +128,9 @@ class Agent:
         if self.setup.settings.tcp_be_liberal:
             self._ensure(BE_LIBERAL)
         while not self._stopped:
-            self._listen(self._wait_s())
+            self.listen(self.wait_s())
             if not self._stopped:
-                self._sync_due()
+                self.sync_due()
             if self.setup.once and all(side.counters.syncs for side in self.sides.values()):
                 break
         if self.setup.once:
@@ -138,7 +138,7 @@ class Agent:
                 if side.error is not None:
                     raise side.error
 
-    def _wait_s(self) -> float | None:
+    def wait_s(self) -> float | None:
         """How long nothing is to be done, if nothing is heard; None: for ever."""
         now = self.setup.clock()
         start = self._start_at()
@@ -154,7 +154,7 @@ class Agent:
             return None
         return self._synced_at if Kind.NODE in self.snapshot.complete else self._synced_at + NODE_WAIT_S
 
-    def _listen(self, wait_s: float | None) -> None:
+    def listen(self, wait_s: float | None) -> None:
         """Wait for a message, then take over all that are there."""
         try:
             messages = [self._inbox.get(timeout=wait_s)]
@@ -182,7 +182,8 @@ class Agent:
             self._synced_at = self.setup.clock()
             self.setup.log.info("cluster known", services=len(self.snapshot.services), node=self.host.node)
 
-    def _sync_due(self) -> None:
+    def sync_due(self) -> None:
+        """Sync every family whose time has come."""
         start, now = self._start_at(), self.setup.clock()
         if start is None or start > now:
             return

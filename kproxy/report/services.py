@@ -120,7 +120,7 @@ def remarks(view: ServiceView) -> Iterator[str]:
         for one in port.story.endpoints
         if Action.CLUSTER in port.pools and not one.cluster.chosen
     }
-    counts = Counter(why for _, why in sorted(out))
+    counts = Counter(why.partition("; ")[0] for _, why in sorted(out))
     yield from (f"{count} {why}" for why, count in counts.items())
     yield from dict.fromkeys(note for port in view.ports for note in port.story.notes if "ignored" in note)
 

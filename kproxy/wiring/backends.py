@@ -10,11 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from kproxy.core.values import Family, Value
 from kproxy.errors import ConfigError, KproxyError, UnsupportedHost
 from kproxy.ports import Backend, Kernel
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "kproxy.backends"
 OURS: Mapping[str, str] = {"nftables": "backends.nftables", "iptables": "backends.iptables"}
@@ -60,6 +63,8 @@ def find_backend(name: str) -> Backend:
 
 
 def _others() -> Mapping[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - it is slow, and seldom needed
+
     return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in OURS}
 
 
