@@ -12,6 +12,7 @@ ConntrackError for everything else.
 from __future__ import annotations
 
 import errno
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Final, NoReturn, Protocol, Self, TypeVar
@@ -104,10 +105,24 @@ class Table:
         return use(_as_it_is(self.batches(selection)))
 
     def entries(self, selection: Selection = ALL, reader: Reader | None = None) -> Iterator[Entry]:
-        """Every flow, one after the other. `reader` (of `entry.FIELDS`) counts what could not be read."""
+        """Every flow, one after the other. `reader` (of `entry.FIELDS`) counts what could not be read.
+
+        After an interruption the table is read again and only what is new is
+        given; so four bytes are remembered per flow.
+        """
         reader = Reader(FIELDS) if reader is None else reader
-        for batch in self.batches(selection):
-            yield from map(entry_of, reader.rows(batch))
+        ids = array("I")
+        for _ in range(ATTEMPTS):
+            given = frozenset(ids)
+            try:
+                for batch in self.batches(selection):
+                    for row in reader.rows(batch):
+                        if not (given and row[-1] in given):
+                            ids.append(row[-1] or 0)
+                            yield entry_of(row)
+            except Interrupted:
+                continue
+            return
 
     def delete(self, entry: Entry) -> bool:
         """Delete exactly this flow; False if it is gone already, or another has taken its place."""

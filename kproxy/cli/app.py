@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
     "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
     "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),
+    "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
     "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("kproxy.cli.version:version", "Print the version."),
 }

@@ -1,0 +1,95 @@
+"""`kproxy conntrack explain`."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import click
+
+from conntrack.query import Seen, look
+from conntrack.requests import Selection
+from conntrack.story import Named, Renewal, parse_named, renewal
+from conntrack.table import Table
+from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, Known, known_services, write
+from kproxy.cli.output import emit, heading
+from kproxy.cli.verbosity import verbose
+from kproxy.errors import ConntrackError
+from kproxy.report.connections import CSV_COLUMNS, csv_row, duration, flow_object, nat, place, progress
+from kproxy.wiring.asked import Asked
+
+
+@click.command()
+@click.argument("flow")
+@SOURCE_OPTIONS
+@OUTPUT
+@verbose
+def explain(question: Asked, flow: str, output: str) -> None:
+    """Tell of the flows that FLOW means: their Service, whether the endpoint serves, and what a new one would get.
+
+    FLOW is FROM[:PORT],TO:PORT/PROTO, what the client sent from and to, or the number that `list -o wide` shows as id.
+
+    \b
+    kproxy conntrack explain --source kubernetes 10.244.0.7,10.96.0.10:53/udp
+    kproxy conntrack explain -f manifests/ '[fd00::7]:40000,[fd00:96::1]:80/tcp'
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    named = parse_named(flow)
+    known = known_services(question)
+    found = _found(named, known)
+    if not found:
+        raise ConntrackError(f"there is no flow {flow}; `kproxy conntrack list` shows those that there are")
+    if output in ("json", "yaml"):
+        emit([_object(seen, again) for seen, again in found], output)
+    elif output == "csv":
+        write(_csv(found))
+    else:
+        for seen, again in found:
+            _tell(seen, again, known)
+
+
+def _found(named: Named, known: Known) -> list[tuple[Seen, Renewal | None]]:
+    selection = Selection(protocol=named.protocol, source=named.source, destination=named.destination)
+    with Table() as table:
+        flows = [look(known.services, entry) for entry in table.entries(selection) if named.means(entry)]
+    return [(seen, None if known.host is None else renewal(seen, known.plans, known.host)) for seen in flows]
+
+
+def _object(seen: Seen, again: Renewal | None) -> dict[str, object]:
+    shown = flow_object(seen)
+    if again is not None:
+        shown["newConnection"] = {
+            "verdict": again.verdict.value,
+            "endpoints": again.choices,
+            "sameEndpointPossible": again.same_possible,
+            "affinitySeconds": again.affinity_s,
+            "text": str(again),
+        }
+    return shown
+
+
+def _csv(found: list[tuple[Seen, Renewal | None]]) -> list[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow((*CSV_COLUMNS, "newConnection"))
+    for seen, again in found:
+        writer.writerow((*csv_row(seen), again or ""))
+    return [buffer.getvalue()]
+
+
+def _tell(seen: Seen, again: Renewal | None, known: Known) -> None:
+    entry = seen.entry
+    client = place(entry.original.source, entry.original.source_port)
+    target = place(entry.original.destination, entry.original.destination_port)
+    heading(f"{entry.protocol_name} {client} → {target}")
+    click.echo(f"  {progress(entry)}, ends in {duration(entry.timeout_s)} unless it goes on; translated: {nat(entry)}")
+    click.echo(f"  answered by {place(entry.reply.source, entry.reply.source_port)}")
+    if not known.any:
+        click.echo("  whose it is, is not known: name manifests with -f, or --source kubernetes")
+        return
+    if seen.door is None:
+        click.echo("  it belongs to no Service")
+    else:
+        click.echo(f"  it belongs to Service {seen.door.service}, port {seen.door.port or '(unnamed)'}")
+        click.echo(f"  STALE: {seen.reason}" if seen.reason else "  its endpoint is serving")
+    if again is not None:
+        click.echo(f"  {again}")

@@ -1,0 +1,129 @@
+"""`kproxy conntrack top`."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import sys
+import termios
+import time
+import tty
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from conntrack.events import Events, Kind
+from conntrack.load import SORTS, Load, Sample, loads, name_of
+from conntrack.services import Services
+from conntrack.table import Table
+from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, known_services, write
+from kproxy.cli.output import note
+from kproxy.cli.verbosity import verbose
+from kproxy.report.connection_load import HEADINGS, lines, row, title
+from kproxy.wiring.asked import Asked
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+QUIT = "q"
+QUIT_LOOKS_S = 0.2
+
+
+@click.command()
+@SOURCE_OPTIONS
+@click.option("--sort", type=click.Choice(list(SORTS)), default="flows", show_default=True, help="What comes first.")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds per look.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many looks.")
+@click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Rows per look.")
+@OUTPUT
+@verbose
+def top(question: Asked, sort: str, interval: float, count: int | None, rows: int, output: str) -> None:
+    """Show the busiest Services live: flows, new ones per second, and bytes where the kernel counts them. q quits.
+
+    Where the output is no terminal, or -o is json, yaml or csv, each look is printed as lines.
+
+    \b
+    kproxy conntrack top --source kubernetes
+    kproxy conntrack top --sort new --interval 1
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    known = known_services(question)
+    with Table() as table, Events([Kind.NEW]) as events:
+        looks = _looks(table, events, known.services, (sort, interval, count, rows))
+        if output in ("table", "wide") and sys.stdout.isatty() and sys.stdin.isatty():
+            _live(looks)
+        else:
+            for number, (shown, heading) in enumerate(looks):
+                write(lines(output, shown, heading, first=number == 0))
+
+
+Look = tuple[Sequence[Load], str]
+"""The loads of one interval, and the line above them."""
+
+
+def _looks(table: Table, events: Events, services: Services, how: tuple[str, float, int | None, int]) -> Iterator[Look]:
+    """A look at the end of every interval; between them the flows that begin are counted."""
+    sort, interval, count, rows = how
+    before, started = _sample(table, services), time.monotonic()
+    number = 0
+    while count is None or number < count:
+        begun: Counter[str] = Counter()
+        while (left := started + interval - time.monotonic()) > 0:
+            begun.update(name_of(services, event.entry) for event in events.next(min(left, QUIT_LOOKS_S)))
+            if _wants_to_quit():
+                return
+        now, seconds = _sample(table, services), time.monotonic() - started
+        yield loads(before, now, begun, seconds, sort)[:rows], title(table.limits(), begun.total() / seconds)
+        before, started, number = now, time.monotonic(), number + 1
+        if events.losses:
+            note("flows begin faster than they can be counted")
+            events.losses = 0
+
+
+def _sample(table: Table, services: Services) -> Sample:
+    def take(batches: Iterator[list[bytes]]) -> Sample:
+        sample = Sample(services)
+        for batch in batches:
+            sample.add(batch)
+        return sample
+
+    return table.whole(take)
+
+
+def _wants_to_quit() -> bool:
+    if not sys.stdin.isatty() or not select.select([sys.stdin], [], [], 0)[0]:
+        return False
+    return sys.stdin.read(1).lower() == QUIT
+
+
+def _live(looks: Iterator[Look]) -> None:
+    from rich.live import Live  # noqa: PLC0415 - only where there is a terminal
+
+    with _keys_at_once(), Live(screen=True, auto_refresh=False) as screen:
+        for shown, heading in looks:
+            screen.update(_picture(shown, heading), refresh=True)
+
+
+def _picture(shown: Sequence[Load], heading: str) -> Group:
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table as Picture  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    picture = Picture(box=None, header_style="bold")
+    for number, name in enumerate(HEADINGS):
+        picture.add_column(name, justify="right" if number else "left")
+    for load in shown:
+        picture.add_row(*(Text(cell) for cell in row(load)))
+    return Group(Text(f"{heading}   (q quits)", style="bold"), picture)
+
+
+@contextlib.contextmanager
+def _keys_at_once() -> Iterator[None]:
+    """A terminal that gives each key as it is pressed; as it was before, afterwards."""
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
