@@ -104,10 +104,11 @@ def read_text(name: str, content: bytes) -> Text:
     except ConfigError as error:
         line, reason = _split_place(str(error), name)
         return _broken(name, line, reason)
-    return _documents(name, trees, max(len(text), FREE_NODES))
+    return _documents(name, trees, max(len(text), FREE_NODES) if "*" in text else 0)
 
 
 def _documents(name: str, trees: tuple[Tree, ...], most_nodes: int) -> Text:
+    """The documents; `most_nodes` bounds what aliases make of each, 0 where the text has none."""
     documents: list[Document] = []
     problems: list[Problem] = []
     for tree in trees:
@@ -138,6 +139,7 @@ def _is_json(text: str) -> bool:
 
 
 def _tree_of_json(name: str, raw: bytes) -> Tree | None:
+    """None where JSON is not YAML: libyaml takes no surrogate pairs."""
     try:
         trees = read_documents(raw.decode(), name, MAX_BYTES)
     except ConfigError:
@@ -146,12 +148,9 @@ def _tree_of_json(name: str, raw: bytes) -> Tree | None:
 
 
 def _json_of(tree: Tree, most_nodes: int) -> bytes:
-    if _written_out(tree, {}) > most_nodes:
+    if most_nodes and _written_out(tree, {}) > most_nodes:
         raise _Fault(tree.at, f"its aliases make more than {most_nodes:,} values of this document")
-    try:
-        return msgspec.json.encode(_plain(tree, {}))
-    except UnicodeEncodeError as error:
-        raise _Fault(tree.at, f"holds half a surrogate pair: {error.reason}") from None
+    return msgspec.json.encode(_plain(tree, {}))
 
 
 def _written_out(tree: Tree, known: dict[int, int]) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from kproxy.core.checks import quoted
-from kproxy.core.model import EndpointSlice, Event, Kind, KubeObject, Replaced
+from kproxy.core.model import EndpointSlice, Event, Kind, KubeObject, Replaced, key_of
 from kproxy.core.parse import ENDPOINTS, decode, decode_key, decode_object, misfit, parse_endpoints
 from kproxy.core.values import ObjectKey, Value
 from kproxy.effects.manifest_text import Document, Problem, read_text
@@ -178,12 +178,16 @@ class _Reader:
                 self.take(_Place(place.document, raw, f"items[{index}]"), LISTS[version, kind])
 
     def _read(self, place: _Place, kind: str) -> None:
-        key = decode_key(kind, place.raw)
+        items: tuple[KubeObject, ...] | None = None
+        error: ParseError | None = None
         try:
             items = _items(kind, place.raw)
-        except ParseError as error:
+        except ParseError as refusal:
+            error = refusal
+        # A value knows its own key; reading it from the text once more would cost as much as the header.
+        key = key_of(items[0]) if items and kind != ENDPOINTS else decode_key(kind, place.raw)
+        if error is not None:
             self._refuse(place, error, is_named=key is not None)
-            items = None
         if key is not None:
             self.entries.append(Entry(kind, key, place.document.line_if_known(place.path), items))
 

@@ -117,6 +117,12 @@ def test_json_knows_its_lines_when_asked() -> None:
     assert document.line("") == 1
 
 
+def test_json_that_is_not_yaml_has_no_lines() -> None:
+    (document,) = read_text("f", b'{"a": "\\ud83d\\ude00"}').documents
+    assert json.loads(document.raw) == {"a": "\U0001f600"}
+    assert document.line("a") == 0
+
+
 @pytest.mark.parametrize(
     ("problem", "text", "kind"),
     [
