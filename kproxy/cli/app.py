@@ -45,7 +45,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    """`kproxy --version`, for those who expect it."""
+    if asked:
+        from kproxy.cli.version import version  # noqa: PLC0415 - only now
+
+        ctx.invoke(version, output=None)
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="COMMAND …")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 @verbose
 @click.pass_context
 def app(ctx: click.Context) -> None:

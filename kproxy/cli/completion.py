@@ -5,11 +5,9 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from kproxy.cli.session import PROGRAM
+from kproxy.cli.session import COMPLETION_VARIABLE, PROGRAM
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import KproxyError
-
-VARIABLE = "_KPROXY_COMPLETE"
 
 
 @click.command()
@@ -27,4 +25,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise KproxyError(f"this click has no completion for {shell}")
-    click.echo(kind(ctx.find_root().command, {}, PROGRAM, VARIABLE).source())
+    click.echo(kind(ctx.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source())

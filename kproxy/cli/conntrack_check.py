@@ -16,7 +16,7 @@ from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, known_services
 from kproxy.cli.output import emit, note, table
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connection_stats import finding_object, usage_text
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 CLEAN, FINDINGS = 0, 1
 HEADINGS = ("SEVERITY", "FINDING", "WHAT TO DO")

@@ -16,7 +16,7 @@ from kproxy.cli.output import emit, heading
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import ConntrackError
 from kproxy.report.connections import CSV_COLUMNS, csv_row, duration, flow_object, nat, place, progress
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 
 @click.command()

@@ -14,7 +14,7 @@ from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import ConntrackError
 from kproxy.report.connections import lines
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 DONE, FAILED = 0, 1
 

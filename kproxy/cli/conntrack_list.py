@@ -10,7 +10,7 @@ from conntrack.table import Table
 from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, flows, known_services, query_of, write
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connections import lines
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 
 @click.command("list")

@@ -20,9 +20,7 @@ from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.errors import ConfigError
 from kproxy.report.connections import FORMATS
-from kproxy.wiring.asked import Asked, look_into, service_key, unknown_service
-from kproxy.wiring.cluster import KUBERNETES
-from kproxy.wiring.offline import plan_families
+from kproxy.wiring.question import KUBERNETES, Asked
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,7 +69,7 @@ class Known(Value, frozen=True):
 def query_of(given: dict[str, Any], known: Known) -> Query:
     """The conditions of the filter options; ConfigError for one that makes no sense."""
     query = Query(
-        service=service_key(given["service"]) if given["service"] else None,
+        service=_service(given["service"], known) if given["service"] else None,
         endpoint=endpoint_of(given["endpoint"]) if given["endpoint"] else None,
         client=client_of(given["client"]) if given["client"] else None,
         protocol=protocol_of(given["protocol"]) if given["protocol"] else None,
@@ -79,23 +77,32 @@ def query_of(given: dict[str, Any], known: Known) -> Query:
         nat=Nat(given["nat"]) if given["nat"] else None,
         stale=given["stale"],
     )
-    if query.asks_services and not known.any:
-        raise ConfigError("--service and --stale need to know Services: name manifests with -f, or --source kubernetes")
-    if query.service is not None:
-        _must_exist(query.service, known)
+    if query.stale and not known.any:
+        raise ConfigError(_NEEDS_SERVICES)
     return query
 
 
-def _must_exist(service: ObjectKey, known: Known) -> None:
-    names = {str(key) for plan in known.plans for key in plan.services}
+_NEEDS_SERVICES = "--service and --stale need to know Services: name manifests with -f, or --source kubernetes"
+
+
+def _service(text: str, known: Known) -> ObjectKey:
+    from kproxy.wiring.asked import service_key, unknown_service  # noqa: PLC0415 - only those who ask wait for it
+
+    if not known.any:
+        raise ConfigError(_NEEDS_SERVICES)
+    service, names = service_key(text), {str(key) for plan in known.plans for key in plan.services}
     if str(service) not in names:
         raise unknown_service(service, names)
+    return service
 
 
 def known_services(question: Asked) -> Known:
     """Read the Services, if any source of them is given; remarks go to standard error."""
     if not (question.files or question.source or question.kubeconfig):
         return Known()
+    from kproxy.wiring.asked import look_into  # noqa: PLC0415 - only where there is a source
+    from kproxy.wiring.offline import plan_families  # noqa: PLC0415
+
     if not question.source:
         question = Asked(**{**_fields(question), "source": KUBERNETES})
     subject = look_into(question)

@@ -34,7 +34,7 @@ from kproxy.report.connection_stats import (
     stats_object,
     usage_text,
 )
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 SHOWN = 10
 """Rows of a grouping, where it is one of several."""

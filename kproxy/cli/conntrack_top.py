@@ -22,7 +22,7 @@ from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, known_services
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connection_load import HEADINGS, lines, row, title
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 if TYPE_CHECKING:
     from rich.console import Group

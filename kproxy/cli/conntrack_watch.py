@@ -15,7 +15,7 @@ from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, known
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connections import CSV_COLUMNS, flow_object, header, line
-from kproxy.wiring.asked import Asked
+from kproxy.wiring.question import Asked
 
 WIDTH = max(map(len, Kind)) + 1
 

@@ -12,9 +12,10 @@ from kproxy.cli.verbosity import verbose
 from kproxy.core.document import diff as difference
 from kproxy.errors import KproxyError
 from kproxy.report.changes import Mark, marked, summary
-from kproxy.wiring.asked import Asked, look_into
+from kproxy.wiring.asked import look_into
 from kproxy.wiring.backends import choose, close_all
-from kproxy.wiring.offline import compile_families, plan_families
+from kproxy.wiring.offline import compile_families, plan_families, plans_of
+from kproxy.wiring.question import Asked
 
 SAME, DIFFERENT = 0, 1
 COLOURS: Mapping[Mark, str | None] = {Mark.ADDED: "green", Mark.REMOVED: "red", Mark.CONTEXT: None}
@@ -56,7 +57,8 @@ def _diff(question: Asked) -> int:
         for family, reason in chosen.missing.items():
             note(f"{family.label} is left out: {reason}")
         node = subject.live_node(chosen.backend)
-        wanted = compile_families(plan_families(node, chosen.backend, tuple(chosen.kernels)), chosen.backend)
+        plans = plan_families(node, chosen.backend, tuple(chosen.kernels))
+        wanted = compile_families(plans_of(plans), chosen.backend)
         changes = {family: difference(kernel.observe(), wanted[family]) for family, kernel in chosen.kernels.items()}
     finally:
         close_all(chosen.kernels.values())

@@ -22,10 +22,11 @@ from kproxy.cli.verbosity import verbose
 from kproxy.core.flow import Packet
 from kproxy.core.values import family_of
 from kproxy.report.flows import choice_rows, flow_json, flow_text, parse_flow, step_rows, verdict_text
-from kproxy.wiring.asked import Asked, Subject, look_into
+from kproxy.wiring.asked import Subject, look_into
 from kproxy.wiring.backends import choose, close_all
-from kproxy.wiring.offline import Explained, compile_families, plan_families
+from kproxy.wiring.offline import Explained, compile_families, plan_families, plans_of
 from kproxy.wiring.offline import explain as walk
+from kproxy.wiring.question import Asked
 
 AGREE, DISAGREE = 0, 1
 
@@ -76,7 +77,7 @@ def explain(question: Asked, flows: Sequence[str], from_interface: str | None, l
 def _offline(question: Asked, subject: Subject, packets: Sequence[Packet]) -> list[Explained]:
     backend = subject.offline_backend(question)
     node = subject.offline_node(backend)
-    plans = plan_families(node, backend, question.families)
+    plans = plans_of(plan_families(node, backend, question.families))
     return walk(packets, plans, compile_families(plans, backend), backend, node.host)
 
 
@@ -91,7 +92,7 @@ def _live(question: Asked, subject: Subject, packets: Sequence[Packet]) -> list[
         if not any(document.values()):
             note(f"this kernel has no {family.label} rules of kproxy's {chosen.backend.name} backend")
     node = subject.live_node(chosen.backend)
-    plans = plan_families(node, chosen.backend, tuple(documents))
+    plans = plans_of(plan_families(node, chosen.backend, tuple(documents)))
     return walk(packets, plans, documents, chosen.backend, node.host)
 
 

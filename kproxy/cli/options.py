@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from kproxy.core.values import Family
-from kproxy.wiring.asked import Asked
-from kproxy.wiring.cluster import KUBERNETES
+from kproxy.wiring.question import KUBERNETES, Asked
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,8 +7,9 @@ import click
 from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FAMILY, FILES, NODE_IP, NODE_NAME, SERVICE, asked
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
-from kproxy.wiring.asked import Asked, look_into, narrowed, service_key
-from kproxy.wiring.offline import compile_families, plan_families
+from kproxy.wiring.asked import look_into, narrowed, service_key
+from kproxy.wiring.offline import compile_families, plan_families, plans_of
+from kproxy.wiring.question import Asked
 
 
 @click.command()
@@ -19,7 +20,7 @@ def render(question: Asked, service: str | None) -> None:
     """Print the exact rules that a node would get, as input for iptables-restore or nft.
 
     Neither root nor a cluster is needed. The node's addresses are those of --node-ip, of its Node object if the
-    manifests have one, and loopback. With --service only what belongs to that Service alone is printed.
+    manifests have one, and loopback. With --service the rules are those of a node that has only this Service.
 
     \b
     kproxy render --backend iptables -f manifests/ --node-name node-a
@@ -33,5 +34,6 @@ def render(question: Asked, service: str | None) -> None:
     for remark in subject.remarks:
         note(remark)
     backend = subject.offline_backend(question)
-    documents = compile_families(plan_families(subject.offline_node(backend), backend, question.families), backend)
-    click.echo(backend.render(narrowed(documents, key) if key else documents), nl=False)
+    planned = plan_families(subject.offline_node(backend), backend, question.families)
+    plans = narrowed(planned, key) if key else plans_of(planned)
+    click.echo(backend.render(compile_families(plans, backend)), nl=False)

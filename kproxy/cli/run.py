@@ -14,8 +14,8 @@ from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
 from kproxy.effects.logs import FORMATS, make_logger
 from kproxy.wiring.agents import open_agent
-from kproxy.wiring.asked import Asked
 from kproxy.wiring.cluster import load_config
+from kproxy.wiring.question import Asked
 
 PATIENCE_S = 1.5
 """How long after a signal a sync that is under way may go on; rules are changed as a whole or not at all."""

@@ -32,8 +32,9 @@ from kproxy.report.services import (
     service_rows,
     view_services,
 )
-from kproxy.wiring.asked import Asked, look_into, service_key, unknown_service
-from kproxy.wiring.offline import plan_families
+from kproxy.wiring.asked import look_into, service_key, unknown_service
+from kproxy.wiring.offline import plan_families, plans_of
+from kproxy.wiring.question import Asked
 
 
 class Seen(Value, frozen=True):
@@ -83,7 +84,7 @@ def plan(question: Asked, service: str | None, output: str | None) -> None:
     if output:
         emit(plan_json(seen.node, seen.backend, seen.plans, seen.views), output)
         return
-    for line in node_lines(seen.node, seen.backend, {family: one.plan for family, one in seen.plans.items()}):
+    for line in node_lines(seen.node, seen.backend, plans_of(seen.plans)):
         click.echo(line)
     for view in seen.views:
         first, *rest = service_lines(view)

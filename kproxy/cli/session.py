@@ -14,6 +14,8 @@ import click
 from kproxy.errors import KproxyError
 
 PROGRAM = "kproxy"
+COMPLETION_VARIABLE = "_KPROXY_COMPLETE"
+"""Set by a shell's completion script, when it wants words instead of a run."""
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
 UNEXPECTED = 70
@@ -29,19 +31,17 @@ class Session:
 
 def start(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    from kproxy.cli.app import app  # noqa: PLC0415 - its own errors are to be told as all others are
-
     session = Session()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        result = app.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
+        code = _run(arguments, session)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _silence(sys.stdout)
@@ -54,6 +54,23 @@ def start(arguments: Sequence[str]) -> int:
             raise
         _say(f"unexpected {type(error).__name__}: {error}; this is a defect of kproxy, -v shows where it happened")
         return UNEXPECTED
+    return code
+
+
+def _run(arguments: Sequence[str], session: Session) -> int:
+    """As click's own `main`, but that every error comes through: a closed pipe is no exit code 1 there may be."""
+    from kproxy.cli.app import app  # noqa: PLC0415 - so that its import's errors are told as all others are
+
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete  # noqa: PLC0415 - seldom
+
+        return shell_complete(app, {"obj": session}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    try:
+        with app.make_context(PROGRAM, list(arguments), obj=session) as context:
+            result = app.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return result if isinstance(result, int) else 0
 
 

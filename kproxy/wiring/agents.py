@@ -10,9 +10,9 @@ from kproxy.config import Config
 from kproxy.core.schedule import Pace
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import AddressWatch
-from kproxy.wiring.asked import Asked
 from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
+from kproxy.wiring.question import Asked
 
 
 @contextlib.contextmanager

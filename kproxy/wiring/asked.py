@@ -1,19 +1,21 @@
-"""A question about a node, as a command line puts it, and all that is needed to answer it."""
+"""What a question about a node needs to be answered: configuration, Services, host."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 
+import msgspec
+
 from kproxy.config import Config
-from kproxy.core.document import Document
 from kproxy.core.model import NO_NAMESPACE
+from kproxy.core.plan import NodePlan
+from kproxy.core.planner import Planned
 from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.errors import ConfigError
 from kproxy.ports import Backend
 from kproxy.wiring.backends import OFFLINE_DEFAULT, find_backend
 from kproxy.wiring.cluster import (
-    KUBERNETES,
     Gathered,
     live_host,
     load_config,
@@ -24,21 +26,9 @@ from kproxy.wiring.cluster import (
     read_source,
 )
 from kproxy.wiring.offline import Node, offline_host
+from kproxy.wiring.question import KUBERNETES, Asked
 
 MAX_SHOWN = 5
-
-
-class Asked(Value, frozen=True):
-    """The options that say which node, which Services and which backend are meant."""
-
-    files: tuple[str, ...] = ()
-    source: str = KUBERNETES
-    config: str | None = None
-    kubeconfig: str = ""
-    backend: str = ""
-    node_name: str = ""
-    node_ips: tuple[str, ...] = ()
-    families: tuple[Family, ...] = tuple(Family)
 
 
 class Subject(Value, frozen=True):
@@ -104,20 +94,24 @@ def service_key(text: str) -> ObjectKey:
     return ObjectKey(namespace, name)
 
 
-def narrowed(documents: Mapping[Family, Document], service: ObjectKey) -> dict[Family, Document]:
-    """Only this Service's objects; ConfigError, with the nearest names, if it has none in any family."""
-    owner = str(service)
-    found: dict[Family, Document] = {
-        family: {owner: document[owner]} for family, document in documents.items() if document.get(owner)
+def narrowed(plans: Mapping[Family, Planned], service: ObjectKey) -> dict[Family, NodePlan]:
+    """The plans as if this Service were the only one, so that what is compiled of them is whole and loadable.
+
+    ConfigError, with the nearest names, if it is in no family's plan.
+    """
+    found = {
+        family: msgspec.structs.replace(planned.plan, services={service: planned.plan.services[service]})
+        for family, planned in plans.items()
+        if service in planned.plan.services
     }
     if not found:
-        raise unknown_service(service, {name for document in documents.values() for name in document if "/" in name})
+        raise unknown_service(service, {str(key) for planned in plans.values() for key in planned.plan.services})
     return found
 
 
 def unknown_service(service: ObjectKey, known: set[str]) -> ConfigError:
     """The error for a Service that has nothing on this node."""
-    near = difflib.get_close_matches(str(service), sorted(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(service), sorted(known), n=3, cutoff=0.7)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     reason = "it is not known, or headless, ExternalName or another proxy's"
     return ConfigError(f"Service {service} has nothing on this node: {reason}{hint}")

@@ -16,8 +16,8 @@ from kproxy.core.values import Value, canonical_address, family_of
 from kproxy.effects.network import local_addresses
 from kproxy.errors import ApiDenied, ApiError, ConfigError, KproxyError
 from kproxy.ports import Source
+from kproxy.wiring.question import KUBERNETES
 
-KUBERNETES = "kubernetes"
 SYNC_TIMEOUT_S = 30.0
 NODE_WAIT_S = 3.0
 

@@ -9,6 +9,7 @@ from kproxy.core.decide import Index, index_plan, judge
 from kproxy.core.document import Document
 from kproxy.core.flow import Answer, Choice, Packet, Trace
 from kproxy.core.host import Host, Settings
+from kproxy.core.plan import NodePlan
 from kproxy.core.planner import Planned, plan_node
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value, family_of
@@ -60,6 +61,11 @@ def offline_host(name: str, node_ips: Iterable[str], snapshot: Snapshot) -> Host
     return Host(name, primary, LOOPBACK | {*primary, *known})
 
 
+def plans_of(planned: Mapping[Family, Planned]) -> dict[Family, NodePlan]:
+    """The plans alone."""
+    return {family: one.plan for family, one in planned.items()}
+
+
 def plan_families(node: Node, backend: Backend, families: Collection[Family]) -> dict[Family, Planned]:
     """The plans of these families, with what they came from."""
     return {
@@ -67,14 +73,14 @@ def plan_families(node: Node, backend: Backend, families: Collection[Family]) ->
     }
 
 
-def compile_families(plans: Mapping[Family, Planned], backend: Backend) -> dict[Family, Document]:
+def compile_families(plans: Mapping[Family, NodePlan], backend: Backend) -> dict[Family, Document]:
     """The documents of the plans."""
-    return {family: backend.compile(planned.plan, None).document for family, planned in plans.items()}
+    return {family: backend.compile(plan, None).document for family, plan in plans.items()}
 
 
 def explain(
     packets: Iterable[Packet],
-    plans: Mapping[Family, Planned],
+    plans: Mapping[Family, NodePlan],
     documents: Mapping[Family, Document],
     backend: Backend,
     host: Host,
@@ -87,7 +93,7 @@ def explain(
         if family not in plans:
             raise ConfigError(f"{packet.destination}: {family.label} is not among the families asked for")
         if family not in indices:
-            indices[family] = index_plan(plans[family].plan)
+            indices[family] = index_plan(plans[family])
         trace = backend.trace(family, documents[family], packet, host)
         explained.append(Explained(packet, trace, judge(indices[family], packet, host).answer))
     return explained

@@ -1,0 +1,21 @@
+"""A question about a node, as a command line puts it; a value only, so that stating it costs no import."""
+
+from __future__ import annotations
+
+from kproxy.core.values import Family, Value
+
+KUBERNETES = "kubernetes"
+"""The source that is an API server; any other is a directory."""
+
+
+class Asked(Value, frozen=True):
+    """The options that say which node, which Services and which backend are meant."""
+
+    files: tuple[str, ...] = ()
+    source: str = KUBERNETES
+    config: str | None = None
+    kubeconfig: str = ""
+    backend: str = ""
+    node_name: str = ""
+    node_ips: tuple[str, ...] = ()
+    families: tuple[Family, ...] = tuple(Family)
