@@ -68,11 +68,6 @@ class Query(Value, frozen=True):
     nat: Nat | None = None
     stale: bool = False
 
-    @property
-    def asks_services(self) -> bool:
-        """Whether it cannot be answered without knowing Services."""
-        return self.service is not None or self.stale
-
     def selection(self, family: Family | None = None) -> Selection:
         """What the kernel can do of it."""
         single = self.client is not None and self.client.prefixlen == self.client.max_prefixlen
