@@ -23,7 +23,7 @@ from backends.nftables.layout import (
     standard_set,
     sticky_map,
 )
-from backends.nftables.objects import TABLE_ID, Chain, Element, Rule, Table, chain_id, set_id
+from backends.nftables.objects import TABLE_ID, Chain, Element, Rule, Table, chain_id, element_id, set_id
 from backends.nftables.shapes import Shape, shape_chain
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.networks import collapsed
@@ -56,7 +56,7 @@ def base_fragment(plan: NodePlan, words: Words) -> Fragment:
     loopback = LOOPBACK[plan.family]
     for address in plan.node_ports or ():
         if not network_contains(loopback, address):
-            fragment[NODEPORT_IPS, words.pack(address)] = Element()
+            fragment[element_id(NODEPORT_IPS, words.pack(address))] = Element()
     return fragment
 
 

@@ -12,12 +12,23 @@ Source: net/netfilter/nf_tables_api.c, include/uapi/linux/netfilter/nf_tables.h.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias, TypeGuard, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from backends.nftables.expressions import NFTA_LIST_ELEM, Code, encode_rule, verdict_data
 from backends.nftables.layout import HOOK_NUMBERS, STICKY_SIZE, WORDS, standard_set, tlv
-from backends.nftables.objects import TABLE_ID, TABLE_NAME, Chain, Element, ElementId, Field, NamedId, Set, Table
+from backends.nftables.objects import (
+    SEPARATOR,
+    TABLE_ID,
+    TABLE_NAME,
+    Chain,
+    Element,
+    ElementId,
+    Field,
+    Set,
+    Table,
+    name_of,
+)
 from kproxy.core.document import Change, Content, ObjectId
 from kproxy.core.values import Family
 from kproxy.netlink.attributes import NESTED, attribute, nested, text, u32, u64
@@ -40,7 +51,7 @@ _KEY, _DATA, _USERDATA, _KEY_END = 1, 2, 6, 10
 _HEADERS = struct.Struct("=HHHH")
 _HEADER = struct.Struct("=HH")
 
-Elements: TypeAlias = Iterable[tuple[ElementId, Element]]
+Elements: TypeAlias = list[tuple[ElementId, Element]]
 
 
 class Request(NamedTuple):
@@ -77,25 +88,21 @@ def _requests(family: Family, old: Mapping[ObjectId, Content], new: Mapping[Obje
     yield from (_by_chain(family, DELRULE, 0, key) for key in emptied)
     for key, chain in chains.items():
         yield from (_new_rule(family, key, encode_rule(rule)) for rule in chain.rules)
-    dying = {key[1] for key, item in old.items() if isinstance(item, Set) and _is_named(key)}
-    leaving = ((key, item) for key, item in old.items() if isinstance(item, Element) and _is_element(key))
-    yield from _elements(family, DELSETELEM, ((key, item) for key, item in leaving if key[0] not in dying))
-    coming = ((key, item) for key, item in new.items() if isinstance(item, Element) and _is_element(key))
-    yield from _elements(family, NEWSETELEM, coming)
+    dying = {name_of(key) for key, item in old.items() if isinstance(item, Set)}
+    leaving = _by_set(old)
+    yield from _elements(family, DELSETELEM, {name: keys for name, keys in leaving.items() if name not in dying})
+    yield from _elements(family, NEWSETELEM, _by_set(new))
     yield from (_by_chain(family, DELCHAIN, 0, key) for key in emptied if key not in new)
     yield from (_by_name(family, DELSET, key) for key, item in old.items() if isinstance(item, Set))
 
 
-def _is_element(key: ObjectId) -> TypeGuard[ElementId]:
-    return isinstance(key, tuple) and isinstance(key[1], bytes)
-
-
-def _is_named(key: ObjectId) -> TypeGuard[NamedId]:
-    return isinstance(key, tuple) and isinstance(key[1], str)
-
-
-def _name(key: ObjectId) -> str:
-    return cast("NamedId", key)[1]
+def _by_set(objects: Mapping[ObjectId, Content]) -> dict[str, Elements]:
+    """The elements among some objects, by the name of their set."""
+    by_set: dict[bytes, Elements] = {}
+    for key, content in objects.items():
+        if isinstance(content, Element) and isinstance(key, bytes):
+            by_set.setdefault(key.partition(SEPARATOR)[0], []).append((key, content))
+    return {name.decode(): elements for name, elements in by_set.items()}
 
 
 def _request(family: Family, kind: int, flags: int, attributes: bytes, *subjects: ObjectId) -> Request:
@@ -111,7 +118,7 @@ def _table(family: Family, kind: int, table: Table | None) -> Request:
 
 
 def _new_chain(family: Family, key: ObjectId, chain: Chain) -> Request:
-    attributes = text(3, _name(key))
+    attributes = text(3, name_of(key))
     if chain.hook:
         hook = chain.hook
         place = u32(1, HOOK_NUMBERS[hook.name]) + u32(2, hook.priority & 0xFFFFFFFF)
@@ -121,15 +128,15 @@ def _new_chain(family: Family, key: ObjectId, chain: Chain) -> Request:
 
 def _by_chain(family: Family, kind: int, flags: int, key: ObjectId) -> Request:
     """DELRULE without a handle empties the chain, DELCHAIN removes it; the attributes' numbers differ."""
-    return _request(family, kind, flags, text(2 if kind == DELRULE else 3, _name(key)), key)
+    return _request(family, kind, flags, text(2 if kind == DELRULE else 3, name_of(key)), key)
 
 
 def _by_name(family: Family, kind: int, key: ObjectId) -> Request:
-    return _request(family, kind, 0, text(2, _name(key)), key)
+    return _request(family, kind, 0, text(2, name_of(key)), key)
 
 
 def _new_rule(family: Family, chain: ObjectId, expressions: bytes) -> Request:
-    attributes = text(2, _name(chain)) + nested(4, expressions)
+    attributes = text(2, name_of(chain)) + nested(4, expressions)
     return _request(family, NEWRULE, NLM_F_CREATE | NLM_F_APPEND, attributes, chain)
 
 
@@ -137,7 +144,7 @@ def _new_set(family: Family, key: ObjectId, item: Set) -> Request:
     flags = (INTERVAL if item.interval else 0) | (MAP if item.is_map else 0)
     flags |= TIMEOUT | EVAL if item.timeout_s else 0
     flags |= CONCAT if item.interval else 0
-    attributes = [text(2, _name(key)), u32(3, flags), u32(4, type_number(item.key)), u32(5, padded(item.key))]
+    attributes = [text(2, name_of(key)), u32(3, flags), u32(4, type_number(item.key)), u32(5, padded(item.key))]
     if item.verdict:
         attributes += [u32(6, VERDICT_TYPE), u32(7, VERDICT_LENGTH)]
     elif item.data:
@@ -185,18 +192,15 @@ def _typeof(fields: Sequence[Field], *, by_origin: bool) -> bytes:
     return tlv(0, struct.pack("=I", CONCAT_EXPRESSION)) + tlv(1, b"".join(parts))
 
 
-def _elements(family: Family, kind: int, elements: Elements) -> Iterator[Request]:
-    by_set: dict[str, list[tuple[ElementId, Element]]] = {}
-    for item in elements:
-        by_set.setdefault(item[0][0], []).append(item)
+def _elements(family: Family, kind: int, by_set: Mapping[str, Elements]) -> Iterator[Request]:
     for name, items in by_set.items():
         own = standard_set(family, name)
-        interval = own is not None and own.interval
-        if kind == DELSETELEM:
-            packed = [pack_element(key[1], None, interval=interval, verdict=False) for key, _ in items]
-        else:
-            verdict = own is not None and own.verdict
-            packed = [pack_element(key[1], item, interval=interval, verdict=verdict) for key, item in items]
+        interval, verdict = own is not None and own.interval, own is not None and own.verdict
+        start = len(name.encode()) + 1
+        full = kind == NEWSETELEM
+        packed = [
+            pack_element(key[start:], item if full else None, interval=interval, verdict=verdict) for key, item in items
+        ]
         yield from _element_requests(family, kind, name, packed, [key for key, _ in items])
 
 

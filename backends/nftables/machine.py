@@ -19,7 +19,7 @@ from backends.nftables.encode import padded
 from backends.nftables.expressions import Code, Expression
 from backends.nftables.instructions import CERTAIN, RUN, End, Facts, Outcome, Registers
 from backends.nftables.layout import WORDS, standard_set
-from backends.nftables.objects import TABLE_NAME, Chain, Element, Rule
+from backends.nftables.objects import TABLE_NAME, Chain, Element, Rule, key_of, name_of
 from backends.nftables.rule_text import rule_text
 from backends.nftables.rules import host32
 from backends.nftables.text import element_text
@@ -40,10 +40,10 @@ class Machine:
         self._elements: dict[str, dict[bytes, Element]] = {}
         objects = (item for fragment in document.values() for item in fragment.items())
         for key, content in objects:
-            if isinstance(key, tuple) and isinstance(content, Chain):
-                self._chains[key[1]] = content.rules
-            elif isinstance(key, tuple) and isinstance(content, Element):
-                self._elements.setdefault(key[0], {})[key[1]] = content
+            if isinstance(content, Chain):
+                self._chains[name_of(key)] = content.rules
+            elif isinstance(key, bytes) and isinstance(content, Element):
+                self._elements.setdefault(name_of(key), {})[key_of(key)] = content
 
     def walk(self, chain: str, facts: Facts, start: int = 0) -> Iterator[End]:
         """Every way through a chain from a rule on; a chain that does not exist has no rules."""

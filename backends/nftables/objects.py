@@ -1,9 +1,9 @@
 """What stands in our nftables table, as values: table, sets, chains with their rules, elements.
 
-An id is a pair, so that a Document's mapping stays small and quick to compare:
-`("table", name)`, `("set", name)`, `("chain", name)`, and for an element the
-name of its set and its key as the kernel holds it (the second item is bytes,
-which no other id has). An interval set's key is its start and its end, joined.
+Ids are single strings, so that a Document's mappings stay small, hash once, and
+keep out of the garbage collector: text for what has a name (`chain dispatch`),
+bytes for elements, which are the many: the set's name, a zero byte, the key as
+the kernel holds it. An interval set's key is its start and its end, joined.
 """
 
 from __future__ import annotations
@@ -11,26 +11,45 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from backends.nftables.expressions import Expression
+from kproxy.core.document import ObjectId
 from kproxy.core.values import Value
 
+SEPARATOR = b"\0"
 TABLE_NAME = "kproxy"
 LAYOUT = "kproxy layout 1"
 """The table's comment. A table with another one is replaced as a whole: raise the number with the layout."""
 
-ElementId: TypeAlias = tuple[str, bytes]
-NamedId: TypeAlias = tuple[str, str]
+ElementId: TypeAlias = bytes
+NamedId: TypeAlias = str
 
-TABLE_ID: NamedId = ("table", TABLE_NAME)
+TABLE_ID: NamedId = f"table {TABLE_NAME}"
 
 
 def set_id(name: str) -> NamedId:
     """The id of a set or map."""
-    return ("set", name)
+    return f"set {name}"
 
 
 def chain_id(name: str) -> NamedId:
     """The id of a chain."""
-    return ("chain", name)
+    return f"chain {name}"
+
+
+def name_of(key: ObjectId) -> str:
+    """The name in an id: of the table, the set, the chain, or of an element's set."""
+    if isinstance(key, bytes):
+        return key.partition(SEPARATOR)[0].decode()
+    return str(key).partition(" ")[2]
+
+
+def element_id(name: str, key: bytes) -> ElementId:
+    """The id of an element of a set."""
+    return name.encode() + SEPARATOR + key
+
+
+def key_of(element: ElementId) -> bytes:
+    """The key in an element's id."""
+    return element.partition(SEPARATOR)[2]
 
 
 Rule: TypeAlias = tuple[Expression, ...]

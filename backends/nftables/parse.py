@@ -43,6 +43,9 @@ from backends.nftables.objects import (
     Set,
     Table,
     chain_id,
+    element_id,
+    key_of,
+    name_of,
     set_id,
 )
 from kproxy.core.document import BASE, Content, Document, ObjectId, Owner
@@ -179,7 +182,7 @@ def _elements(family: Family, name: str, messages: Iterable[Message]) -> Iterabl
             key = read_value(found[1])
             if own.interval:
                 key += read_value(found[10]) if 10 in found else key  # noqa: PLR2004 - NFTA_SET_ELEM_KEY_END
-            yield (name, key), Element(_data(own, found), _comment(found.get(6, b"")))
+            yield element_id(name, key), Element(_data(own, found), _comment(found.get(6, b"")))
 
 
 def _data(own: Set, found: Mapping[int, bytes]) -> bytes:
@@ -194,7 +197,9 @@ def _data(own: Set, found: Mapping[int, bytes]) -> bytes:
 def _by_owner(words: Words, objects: Mapping[ObjectId, Content], elements: list[tuple[ElementId, Element]]) -> Document:
     """Everything under its owner, as the compiler would put it; a frontend's comment tells whose it is."""
     frontends = {
-        key[1]: _owner_in(element.comment) for key, element in elements if element.comment and is_frontends(key[0])
+        key_of(key): _owner_in(element.comment)
+        for key, element in elements
+        if element.comment and is_frontends(name_of(key))
     }
     document: dict[Owner, dict[ObjectId, Content]] = {}
     for key, content in objects.items():
@@ -202,13 +207,14 @@ def _by_owner(words: Words, objects: Mapping[ObjectId, Content], elements: list[
     key_length = padded(words.key(node_port=False))
     node_key_length = padded(words.key(node_port=True))
     for key, element in elements:
+        name = name_of(key)
         if element.comment:
             owner = _owner_in(element.comment)
-        elif key[0] in FIXED_OWNERS:
-            owner = FIXED_OWNERS[key[0]]
+        elif name in FIXED_OWNERS:
+            owner = FIXED_OWNERS[name]
         else:
-            length = node_key_length if key[0].startswith(NODEPORT_PREFIX) else key_length
-            owner = frontends.get(key[1][:length], BASE)
+            length = node_key_length if name.startswith(NODEPORT_PREFIX) else key_length
+            owner = frontends.get(key_of(key)[:length], BASE)
         document.setdefault(owner, {})[key] = element
     return document
 
@@ -221,9 +227,7 @@ def _owner_in(comment: str) -> Owner:
 
 
 def _owner_of_named(key: ObjectId) -> Owner:
-    if not isinstance(key, tuple):
-        return BASE
-    name: str = key[1]
+    name = name_of(key)
     if name.startswith(f"{STICKY}/"):
         return "/".join(name.split("/")[1:3])
     if is_frontends(name) or name in (DISPATCH, NODEPORTS):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from backends.nftables.layout import HOOKS, STICKY_SIZE, WORDS, standard_set
-from backends.nftables.objects import TABLE_ID, TABLE_NAME, Chain, Element, ElementId, Field, Set, Table
+from backends.nftables.objects import TABLE_ID, TABLE_NAME, Chain, Element, Field, Set, Table, key_of, name_of
 from backends.nftables.rule_text import rule_text
 from backends.nftables.text import element_text
 from kproxy.core.document import Change, Content, Document, ObjectId
@@ -35,11 +35,10 @@ def _render_table(family: Family, document: Document) -> str:
     elements: dict[str, list[tuple[bytes, Element]]] = {}
     named: list[tuple[str, Set | Chain]] = []
     for key, content in objects.items():
-        if isinstance(content, Element):
-            name, packed = _element_id(key)
-            elements.setdefault(name, []).append((packed, content))
+        if isinstance(content, Element) and isinstance(key, bytes):
+            elements.setdefault(name_of(key), []).append((key_of(key), content))
         elif isinstance(content, Set | Chain):
-            named.append((_name(key), content))
+            named.append((name_of(key), content))
     comment = table.comment if isinstance(table, Table) else ""
     lines = [f"table {head} {{}}", f"delete table {head}", f"table {head} {{", f'\tcomment "{comment}"']
     for name, content in sorted(named, key=_print_order):
@@ -90,11 +89,10 @@ def _chain_lines(family: Family, name: str, chain: Chain) -> list[str]:
 
 def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
     """One object as lines: `element cluster-pool-2 { … }`, `chain … { … }` with a line per rule."""
-    if isinstance(content, Element):
-        name, packed = _element_id(key)
+    name = name_of(key)
+    if isinstance(content, Element) and isinstance(key, bytes):
         own = standard_set(family, name)
-        return [f"element {name} {{ {element_text(own, packed, content) if own else packed.hex()} }}"]
-    name = _name(key)
+        return [f"element {name} {{ {element_text(own, key_of(key), content) if own else key_of(key).hex()} }}"]
     if isinstance(content, Set):
         return [f"{'map' if content.is_map else 'set'} {name} {{ {declaration(content)} }}"]
     if isinstance(content, Chain):
@@ -114,15 +112,3 @@ def render_change(family: Family, change: Change) -> str:
     for key, addition in change.added.items():
         lines += [(addition.owner, 1, f"+ {line}") for line in describe(family, key, addition.content)]
     return "".join(f"{line}  # {owner}\n" for owner, _, line in sorted(lines))
-
-
-def _element_id(key: ObjectId) -> ElementId:
-    if isinstance(key, tuple) and isinstance(key[1], bytes):
-        return key[0], key[1]
-    raise TypeError(f"{key!r} is no element")
-
-
-def _name(key: ObjectId) -> str:
-    if isinstance(key, tuple) and isinstance(key[1], str):
-        return key[1]
-    raise TypeError(f"{key!r} is no named object")

@@ -3,6 +3,7 @@
 A shape is how a frontend is found (K or N), whether it is fenced by source
 ranges, whether it has affinity, and its routes; pool sizes are no part of it,
 so an endpoint that comes or goes never moves a frontend from chain to chain.
+A shape's name says all of it, and is read back by `shape_of`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from backends.nftables import rules as r
 from backends.nftables.layout import (
     FRONTENDS,
-    INDEX,
+    NODEPORT_PREFIX,
     SOURCE_RANGES,
+    STICKY,
     Words,
     pool_chain,
-    pool_map,
     prefix,
     sticky_map,
 )
@@ -22,6 +23,8 @@ from backends.nftables.objects import Chain, Rule
 from kproxy.core.networks import collapsed
 from kproxy.core.plan import Action, Client, NodePlan, Route
 from kproxy.core.values import Value
+
+FENCED, MASQUERADE = "fenced", "masquerade"
 
 
 class Shape(Value, frozen=True):
@@ -36,26 +39,26 @@ class Shape(Value, frozen=True):
     def name(self) -> str:
         """The name of its set and of its chain: `frontends/pod-cluster/any-masquerade-cluster`."""
         words = [prefix(node_port=self.node_port) + FRONTENDS]
-        words += ["fenced"] if self.fenced else []
-        words += ["sticky"] if self.sticky else []
+        words += [FENCED] if self.fenced else []
+        words += [STICKY] if self.sticky else []
         words += [
-            f"{route.client}-masquerade-{route.action}" if route.masquerade else f"{route.client}-{route.action}"
+            f"{route.client}-{MASQUERADE}-{route.action}" if route.masquerade else f"{route.client}-{route.action}"
             for route in self.routes
         ]
         return "/".join(words)
 
 
-class Pool(Value, frozen=True):
-    """Endpoint lists of one size: those of a map and of a rule in its pool chain."""
-
-    node_port: bool
-    action: Action
-    size: int
-
-    @property
-    def map(self) -> str:
-        """The name of its map."""
-        return pool_map(self.action, self.size, node_port=self.node_port)
+def shape_of(name: str) -> Shape:
+    """The shape that has this name; ValueError if none can."""
+    head, *words = name.split("/")
+    fenced, sticky = FENCED in words, STICKY in words
+    routes = [word.split("-") for word in words if word not in (FENCED, STICKY)]
+    return Shape(
+        head.startswith(NODEPORT_PREFIX),
+        fenced,
+        sticky,
+        tuple(Route(Client(route[0]), MASQUERADE in route, Action(route[-1])) for route in routes),
+    )
 
 
 def shape_chain(shape: Shape, plan: NodePlan, words: Words) -> Chain:
@@ -93,8 +96,3 @@ def _action(action: Action, shape: Shape, words: Words) -> Rule:
     if shape.sticky:
         return r.by_map(words, words.key(node_port=shape.node_port), sticky_map(action, node_port=shape.node_port))
     return r.goto(pool_chain(action, node_port=shape.node_port))
-
-
-def pool_rule(pool: Pool, words: Words) -> Rule:
-    """The rule that takes a pool of this size; a frontend with another size is not in the map and goes on."""
-    return r.dnat_by_map(words, (*words.key(node_port=pool.node_port), INDEX), pool.map, pool.size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
+from kproxy.core.changes import changed_keys
 from kproxy.core.values import Value
 
 Owner: TypeAlias = str
@@ -70,16 +71,9 @@ def diff(have: Document, want: Document) -> Change:
     """
     before: dict[ObjectId, tuple[Owner, Content]] = {}
     after: dict[ObjectId, tuple[Owner, Content]] = {}
-    for owner, fragment in want.items():
-        other = have.get(owner)
-        if other is fragment:
-            continue
-        after.update((key, (owner, content)) for key, content in fragment.items())
-        if other is not None:
-            before.update((key, (owner, content)) for key, content in other.items())
-    for owner, fragment in have.items():
-        if owner not in want:
-            before.update((key, (owner, content)) for key, content in fragment.items())
+    for owner in sorted(changed_keys(have, want)):
+        after.update((key, (owner, content)) for key, content in want.get(owner, {}).items())
+        before.update((key, (owner, content)) for key, content in have.get(owner, {}).items())
     return _compare(before, after)
 
 
