@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import json
 import random
 import resource
@@ -42,6 +43,8 @@ AT_ONCE = 200
 PATIENCE_S = 0.1
 SILENCE_S = 1.3
 """How long after the last probe an answer is waited for: a lost SYN is sent again after 1 s."""
+FRESH_PORTS = itertools.cycle(range(10000, 61000))
+"""Source ports in turn; connection tracking has forgotten one when its turn comes again."""
 CONTROL_S = 15.0
 """How long a control may take; a machine under load is slow, not broken."""
 
@@ -175,6 +178,25 @@ def sysctl(order: Order) -> None:
             path.write_text(value)
 
 
+def bind(client: socket.socket, source: str) -> None:
+    """Bind to a source address, if there is one, and a datagram socket to a port that was not used before.
+
+    A datagram from an old port is no new connection.
+    """
+    if client.type != socket.SOCK_DGRAM:
+        if source:
+            client.bind((source, 0))
+        return
+    for port in FRESH_PORTS:
+        try:
+            client.bind((source, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
+
+
 async def ask_tcp(client: socket.socket, address: tuple[str, int]) -> str:
     """Connect and ask; the last line of what is answered until the end."""
     loop = asyncio.get_running_loop()
@@ -198,7 +220,7 @@ async def ask_udp(client: socket.socket, address: tuple[str, int]) -> str:
 async def ask_sctp(client: socket.socket, address: tuple[str, int]) -> str:
     """Send an INIT; what its INIT ACK carries."""
     loop = asyncio.get_running_loop()
-    source_port, tag = random.randrange(20000, 60000), random.randrange(1, 1 << 32)
+    source_port, tag = next(FRESH_PORTS), random.randrange(1, 1 << 32)
     client.connect((address[0], 0))
     with suppress(PermissionError):
         await loop.sock_sendall(client, sctp.init(source_port, address[1], tag))
@@ -221,9 +243,8 @@ async def one_probe(order: Order) -> str:
     family = socket.AF_INET6 if ":" in order["to"] else socket.AF_INET
     with socket.socket(family, kind, number) as client:
         client.setblocking(False)
-        if order.get("source"):
-            client.bind((order["source"], 0))
         try:
+            bind(client, order.get("source") or "")
             return await ask(client, (order["to"], order["port"]))
         except OSError as error:
             return failure(error)
