@@ -145,7 +145,9 @@ class ApiServer:
                 bearer = self._configuration.auth_settings().get("BearerToken")
             except Exception as error:
                 raise ApiError(f"credentials: {type(error).__name__}: {printable(str(error))}") from error
-            token = bearer["value"] if bearer else None
+            token = ((bearer["value"] if bearer else "") or "").strip()
+            if not token.isprintable() or not token.isascii():
+                raise ApiError("credentials: the token holds characters that no HTTP header can")
             headers = HEADERS | {"Authorization": token} if token else HEADERS
             return self._configuration.host.rstrip("/") + target, headers, self._pool
 

@@ -48,10 +48,13 @@ class HttpServer(ThreadingHTTPServer):
         return connection, address
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        if self._tls:
-            request = self._tls.wrap_socket(request, server_side=True)
-            self._connections.add(request)
-        super().finish_request(request, client_address)
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        with self._tls.wrap_socket(request, server_side=True) as encrypted:
+            self._connections.add(encrypted)
+            super().finish_request(encrypted, client_address)
+        self._connections.discard(encrypted)
 
     def shutdown_request(self, request: Any) -> None:
         self._connections.discard(request)
@@ -94,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         api = self.server.api
         if fault and (fault.hang or (fault.code and not fault.as_event)):
             return self._fail(fault)
-        if api.tokens and request.authorization.removeprefix("Bearer ") not in api.tokens:
+        if api.tokens and request.token not in api.tokens:
             return self._deny(request)
         path, name = collection_of(request.path)
         if path is None or path in api.missing:

@@ -11,7 +11,7 @@ import argparse
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -28,9 +28,9 @@ PATIENCE_S = 10.0
 class ApiServer:
     """Starts on a free port of 127.0.0.1; `store` is its state and outlives `stop` and `start`."""
 
-    def __init__(self, tokens: frozenset[str] = frozenset(), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tokens: Iterable[str] = (), tls: ssl.SSLContext | None = None) -> None:
         self.store = Store()
-        self.tokens = tokens
+        self.tokens = set(tokens)
         """Those that are let in; everybody if empty."""
         self.streaming = True
         """Whether streaming lists are supported."""

@@ -79,10 +79,10 @@ class Store:
             self._objects[path][key] = stored
             return stored
 
-    def delete(self, kind: str, name: str, namespace: str = "") -> None:
+    def delete(self, kind: str, name: str, namespace: str = "", version: int | None = None) -> None:
         path, key = PATHS[kind], f"/{namespace}/{name}" if namespace else f"/{name}"
         with self.changed:
-            self.version += 1
+            self.version = version or self.version + 1
             before = self._objects[path].pop(key)
             self._record(path, key, before, None)
 

@@ -42,6 +42,12 @@ class Request(NamedTuple):
     authorization: str
 
     @property
+    def token(self) -> str:
+        """What stands behind `Bearer`, however that is spelt."""
+        scheme, _, token = self.authorization.partition(" ")
+        return token if scheme.lower() == "bearer" else ""
+
+    @property
     def is_watch(self) -> bool:
         return self.query.get("watch") in {"1", "true"}
 
