@@ -153,8 +153,9 @@ class DirectorySource:
             except OSError as error:
                 self._report([self._gone(error)], fail)
             else:
-                put(said.events)
+                # Problems first: whoever stops listening at the first whole answer must have heard of them.
                 self._report(said.problems, fail)
+                put(said.events)
             changed = self._next_change(inotify)
 
     def _watch_again(self, inotify: Inotify) -> None:
