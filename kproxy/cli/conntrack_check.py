@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -16,6 +14,7 @@ from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, known_services
 from kproxy.cli.output import emit, note, table
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connection_stats import finding_object, usage_text
+from kproxy.report.connections import csv_text
 from kproxy.wiring.question import Asked
 
 CLEAN, FINDINGS = 0, 1
@@ -69,16 +68,12 @@ def _print(found: list[Finding], output: str) -> None:
     if output in ("json", "yaml"):
         emit([finding_object(one) for one in found], output)
     elif output == "csv":
-        write(_csv(found))
+        write([csv_text(_rows(found))])
     elif found:
         table(HEADINGS, [(one.severity.value, one.what, one.remedy) for one in found])
 
 
-def _csv(found: list[Finding]) -> Iterator[str]:
-    for row in [
-        ("severity", "kind", "what", "remedy", "service", "flows"),
-        *((one.severity.value, one.kind, one.what, one.remedy, one.service, one.flows) for one in found),
-    ]:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerow(row)
-        yield buffer.getvalue()
+def _rows(found: list[Finding]) -> Iterator[Sequence[object]]:
+    yield "severity", "kind", "what", "remedy", "service", "flows"
+    for one in found:
+        yield one.severity, one.kind, one.what, one.remedy, one.service, one.flows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -15,7 +14,7 @@ from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, Known, known_s
 from kproxy.cli.output import emit, heading
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import ConntrackError
-from kproxy.report.connections import CSV_COLUMNS, csv_row, duration, flow_object, nat, place, progress
+from kproxy.report.connections import CSV_COLUMNS, csv_row, csv_text, duration, flow_object, nat, place, progress
 from kproxy.wiring.question import Asked
 
 
@@ -41,7 +40,7 @@ def explain(question: Asked, flow: str, output: str) -> None:
     if output in ("json", "yaml"):
         emit([_object(seen, again) for seen, again in found], output)
     elif output == "csv":
-        write(_csv(found))
+        write([csv_text(_rows(found))])
     else:
         for seen, again in found:
             _tell(seen, again, known)
@@ -67,13 +66,10 @@ def _object(seen: Seen, again: Renewal | None) -> dict[str, object]:
     return shown
 
 
-def _csv(found: list[tuple[Seen, Renewal | None]]) -> list[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow((*CSV_COLUMNS, "newConnection"))
+def _rows(found: list[tuple[Seen, Renewal | None]]) -> Iterator[Sequence[object]]:
+    yield *CSV_COLUMNS, "newConnection"
     for seen, again in found:
-        writer.writerow((*csv_row(seen), again or ""))
-    return [buffer.getvalue()]
+        yield *csv_row(seen), again
 
 
 def _tell(seen: Seen, again: Renewal | None, known: Known) -> None:

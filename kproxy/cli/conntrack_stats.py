@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +32,7 @@ from kproxy.report.connection_stats import (
     stats_object,
     usage_text,
 )
+from kproxy.report.connections import csv_text
 from kproxy.wiring.question import Asked
 
 SHOWN = 10
@@ -66,7 +65,7 @@ def stats(question: Asked, by: str | None, top: int | None, output: str, **given
     if output in ("json", "yaml"):
         emit(stats_object(found, by, top), output)
     elif output == "csv":
-        write(_csv(found, by, top))
+        write([csv_text(csv_rows(found, by, top))])
     else:
         _tell(found, by, top, wide=output == "wide")
 
@@ -104,10 +103,3 @@ def _tell(found: Stats, by: str | None, top: int | None, *, wide: bool) -> None:
     click.echo()
     processors = [f"CPU {number}" for number in sorted(found.counters)] if wide else []
     table(("COUNTER", "TOTAL", *processors, "MEANING"), counter_rows(found.counters, wide=wide))
-
-
-def _csv(found: Stats, by: str | None, top: int | None) -> Iterator[str]:
-    for row in csv_rows(found, by, top):
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerow(row)
-        yield buffer.getvalue()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from conntrack.events import Event, Events, Kind
 from conntrack.query import Seen, look
@@ -73,6 +73,6 @@ def _heading(output: str) -> str:
 
 def _text(output: str, event: Event, seen: Seen) -> str:
     if output in ("json", "yaml"):
-        text = json.dumps({"event": event.kind.value, **flow_object(seen)})
+        text = msgspec.json.encode({"event": event.kind.value, **flow_object(seen)}).decode()
         return f"{text}\n" if output == "json" else f"- {text}\n"
     return f"{event.kind},{line(output, seen)}" if output == "csv" else event.kind.ljust(WIDTH) + line(output, seen)

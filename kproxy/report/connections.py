@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+
+import msgspec
 
 from conntrack.entry import Counters, Entry, Tuple
 from conntrack.layout import Status
@@ -90,7 +92,7 @@ def flow_object(seen: Seen) -> dict[str, object]:
         "family": entry.family.label,
         "protocol": entry.protocol_name,
         "state": progress(entry),
-        "status": [flag.name for flag in entry.status],
+        "status": _flags(entry.status),
         "original": _tuple_object(entry.original, entry.original_counters),
         "reply": _tuple_object(entry.reply, entry.reply_counters),
         "timeoutSeconds": entry.timeout_s,
@@ -105,6 +107,16 @@ def flow_object(seen: Seen) -> dict[str, object]:
         "stale": seen.reason.value if seen.reason else None,
     }
     return {name: value for name, value in shown.items() if value not in (None, "")}
+
+
+def json_text(seen: Seen) -> str:
+    """A flow as a JSON object."""
+    return msgspec.json.encode(flow_object(seen)).decode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _flags(status: Status) -> list[str | None]:
+    return [flag.name for flag in status]
 
 
 def _tuple_object(one: Tuple, counters: Counters | None) -> dict[str, object]:
@@ -160,7 +172,7 @@ def line(form: str, seen: Seen) -> str:
     if form in ("table", "wide"):
         columns = _columns(form)
         return _padded(columns, [show(seen) for _, show in columns.values()])
-    return _csv_line(csv_row(seen)) if form == "csv" else f"{json.dumps(flow_object(seen))}\n"
+    return csv_text([csv_row(seen)]) if form == "csv" else f"{json_text(seen)}\n"
 
 
 def _columns(form: str) -> Mapping[str, tuple[int, Callable[[Seen], str]]]:
@@ -187,7 +199,7 @@ def _wide(flows: Iterable[Seen]) -> Iterator[str]:
 def _json(flows: Iterable[Seen]) -> Iterator[str]:
     separator = "[\n"
     for seen in flows:
-        yield separator + json.dumps(flow_object(seen))
+        yield separator + json_text(seen)
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
@@ -197,18 +209,19 @@ def _yaml(flows: Iterable[Seen]) -> Iterator[str]:
     empty = True
     for seen in flows:
         empty = False
-        yield f"- {json.dumps(flow_object(seen))}\n"
+        yield f"- {json_text(seen)}\n"
     if empty:
         yield "[]\n"
 
 
 def _csv(flows: Iterable[Seen]) -> Iterator[str]:
-    yield _csv_line(CSV_COLUMNS)
+    yield csv_text([CSV_COLUMNS])
     for seen in flows:
-        yield _csv_line(csv_row(seen))
+        yield csv_text([csv_row(seen)])
 
 
-def _csv_line(cells: Sequence[object]) -> str:
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV; None is an empty cell."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
