@@ -2,7 +2,7 @@
 
 As kube-proxy reads them: only an endpoint's first address counts, a port
 without a number is skipped, absent conditions mean ready, serving and not
-terminating (the API's own text since Kubernetes 1.34).
+terminating (so the API's own text in Kubernetes 1.34).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Rules kept: nothing is read here but the kernel's notices; a full queue is told
 as a notice without a watch (`overflowed`), never lost. pyroute2's inotify is
-not used: it has no way to watch again, loses track on a full queue (watch -1),
-and cannot be woken without an event.
+not used: it cannot watch a path again that was replaced, fails on a full queue
+(watch -1), and on a name that is not UTF-8.
 """
 
 from __future__ import annotations
