@@ -102,7 +102,7 @@ def _plan_services(
 ) -> tuple[Ledger, Mapping[ObjectKey, ServicePlan]]:
     if previous is None:
         ledger = settle(snapshot.services, view.scope)
-        return ledger, _patch({}, sorted(snapshot.services), snapshot, view, ledger)
+        return ledger, _patch({}, snapshot.services, snapshot, view, ledger)
     edited = changed_keys(previous.services, snapshot.services)
     if previous.view.scope != view.scope:
         ledger = settle(snapshot.services, view.scope)
@@ -114,7 +114,7 @@ def _plan_services(
         affected: Collection[ObjectKey] = previous.services.keys() | snapshot.services.keys()
     else:
         affected = edited | changed_keys(previous.slices, snapshot.slices) | _moved(previous.ledger, ledger)
-    return ledger, _patch(previous.plan.services, sorted(affected), snapshot, view, ledger)
+    return ledger, _patch(previous.plan.services, affected, snapshot, view, ledger)
 
 
 def _moved(before: Ledger, after: Ledger) -> frozenset[ObjectKey]:

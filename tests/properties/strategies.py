@@ -137,7 +137,14 @@ def _endpoint(
 
 READY, CONDITIONS = (
     (True, True, False),
-    ((True, True, False), (False, True, True), (False, False, True), (False, False, False), (True, False, False)),
+    (
+        (True, True, False),
+        (False, True, True),
+        (False, False, True),
+        (False, False, False),
+        (True, False, False),
+        (False, True, False),
+    ),
 )
 HINTS = st.just(()) | some(("zone-1", "zone-2"))
 

@@ -50,6 +50,11 @@ def test_endpoints_of_the_pool_are_equally_likely_and_hairpin_is_masqueraded() -
     )
 
 
+def test_a_pod_elsewhere_that_meets_itself_is_its_own_nodes_business() -> None:
+    answer = ask(everywhere(THERE), "10.64.2.1", VIP)
+    assert [one.masquerade for one in answer.choices] == [False]
+
+
 @pytest.mark.parametrize(
     ("source", "destination", "number", "masquerade"),
     [
@@ -173,6 +178,12 @@ def test_where_node_ports_are_taken(backend: str, destination: str, verdict: Ver
     # Without endpoints an address that takes no NodePorts is left alone: who listens there keeps working.
     refused = Verdict.REJECT if verdict is Verdict.DNAT else verdict
     assert ask(everywhere(backend=backend), OUTSIDE, destination, 30080).verdict is refused
+
+
+def test_listed_addresses_take_node_ports_whatever_the_interfaces_say() -> None:
+    bare = Host(NODE, (OWN,), frozenset())
+    listed = plan(service(ports=(port(80, 30080),)), endpoint_slice("cart", HERE), host=bare, traits=TRAITS["nftables"])
+    assert decide(listed, packet(OUTSIDE, OWN, 30080), bare).verdict is Verdict.DNAT
 
 
 def test_ipv6_loopback_never_takes_node_ports() -> None:

@@ -16,12 +16,14 @@ from tests.properties.strategies import FAMILIES, NODE, SERVICE_PORTS, endpoint_
 HTTP = ServicePort("http", Protocol.TCP, 80, 0)
 HERE = Place("node-a", "zone-1")
 NOWHERE = Place("node-a", "")
-READY, DRAINING, GONE, FAILING, PUBLISHED = (
+READY, DRAINING, GONE, FAILING, PUBLISHED, WAITING, LEAVING = (
     (True, True, False),
     (False, True, True),
     (False, False, True),
     (False, False, False),
     (True, False, False),
+    (False, True, False),
+    (True, True, True),
 )
 
 
@@ -71,6 +73,8 @@ def test_ready_endpoints_serve_and_are_sorted_by_number() -> None:
         ([DRAINING, GONE, FAILING, DRAINING], [0, 3]),
         ([GONE, FAILING], []),
         ([PUBLISHED, DRAINING], [0]),
+        ([WAITING, DRAINING], [1]),
+        ([WAITING], []),
         ([], []),
     ],
 )
@@ -107,6 +111,7 @@ ZONE_1, ZONE_2, BOTH, NONE = ("zone-1",), ("zone-2",), ("zone-1", "zone-2"), ()
         ([NONE, NONE], HERE, [0, 1]),
         # A node that does not know its zone yet takes all, and narrows the pool once it does (a fact, not an event).
         ([ZONE_1, ZONE_2], NOWHERE, [0, 1]),
+        ([("",), ZONE_2], NOWHERE, [0, 1]),
     ],
 )
 def test_zone_hints(hints: list[tuple[str, ...]], place: Place, cluster: list[int]) -> None:
@@ -151,6 +156,8 @@ def test_only_slices_of_the_family_and_ports_of_the_name_and_protocol_count() ->
         (DRAINING, FAILING, FAILING),
         (FAILING, READY, READY),
         (GONE, DRAINING, DRAINING),
+        (LEAVING, FAILING, FAILING),
+        (LEAVING, DRAINING, LEAVING),
     ],
 )
 def test_of_two_entries_for_one_address_the_one_that_is_not_terminating_wins(
