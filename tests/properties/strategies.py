@@ -135,17 +135,17 @@ def _endpoint(
     return SliceEndpoint(address, ready, serving, terminating, NODE_OF[address], zones, nodes)
 
 
-READY, CONDITIONS = (
-    (True, True, False),
-    (
-        (True, True, False),
-        (False, True, True),
-        (False, False, True),
-        (False, False, False),
-        (True, False, False),
-        (False, True, False),
-    ),
+READY = (True, True, False)
+CONDITIONS = (
+    READY,
+    (False, True, True),
+    (False, False, True),
+    (False, False, False),
+    (True, False, False),
+    (False, True, False),
+    (True, True, True),
 )
+"""Ready, serving, terminating."""
 HINTS = st.just(()) | some(("zone-1", "zone-2"))
 
 
