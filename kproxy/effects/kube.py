@@ -61,8 +61,8 @@ class Answer(Protocol):
 class Server(Protocol):
     """Something to GET from; `kube_client.ApiServer` is one."""
 
-    def get(self, target: str) -> Answer:
-        """Ask for a path with its query; ApiError where no answer comes."""
+    def get(self, target: str, *, stream: bool) -> Answer:
+        """Ask for a path with its query, whose answer streams or not; ApiError where no answer comes."""
 
     def close(self) -> None:
         """Release connections."""
@@ -156,7 +156,7 @@ class KubernetesSource:
     def _happenings(self, resource: Resource, ask: Ask) -> Generator[Happening, None, None]:
         """One request and its answer, told as the reflector wants to hear it."""
         try:
-            answer = self._server.get(f"{resource.path}?{urlencode(ask.query)}")
+            answer = self._server.get(f"{resource.path}?{urlencode(ask.query)}", stream=ask.stream)
         except ApiError as error:
             yield Broken(str(error), answered=False)
             return

@@ -34,7 +34,8 @@ SOCKET_OPTIONS = [
 ]
 """A server that is gone without a word is noticed after a minute."""
 HEADERS = {"Accept": "application/json", "User-Agent": "kproxy"}
-"""No Accept-Encoding: a watch is never compressed, and lists only at a price (docs/decisions/0202)."""
+ENCODINGS = {True: "identity", False: "gzip"}
+"""By whether the answer streams: what is compressed may be held back on its way (docs/decisions/0202)."""
 
 CHUNK_BYTES = 256 * 1024
 ERROR_BODY_BYTES = 64 * 1024
@@ -112,7 +113,7 @@ class ApiServer:
         self._configuration = load()
         self._pool = _pool(self._configuration)
 
-    def get(self, target: str) -> Answer:
+    def get(self, target: str, *, stream: bool) -> Answer:
         """Send GET for a path with its query. ApiError where no answer comes.
 
         After a 401 or a failed handshake the configuration is loaded anew
@@ -120,6 +121,7 @@ class ApiServer:
         plugin may know better.
         """
         url, headers, pool = self._prepare(target)
+        headers = {**headers, "Accept-Encoding": ENCODINGS[stream]}
         try:
             response = pool.request(
                 "GET", url, headers=headers, preload_content=False, redirect=False, retries=False, timeout=TIMEOUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
 import time
@@ -12,8 +13,10 @@ from urllib.parse import parse_qsl, urlsplit
 from tests.fakes.apistore import COLLECTIONS, BadToken, Change, Gone, Json, event_of, selector_of
 from tests.fakes.apiwire import (
     BOOKMARK,
+    COMMON_HEADERS,
     CUT,
     END,
+    LONG_BYTES,
     SMALL_BYTES,
     UNSUPPORTED,
     VERSION,
@@ -271,17 +274,15 @@ class Handler(BaseHTTPRequestHandler):
             self._head(code, {"Content-Length": str(len(data)), **(headers or {})})
             self._write(data, data)
             return
-        self._head(code, {"Transfer-Encoding": "chunked", **(headers or {})})
-        self._chunk(data)
+        packed = len(data) > LONG_BYTES and "gzip" in self.headers.get("Accept-Encoding", "")
+        encoding = {"Content-Encoding": "gzip"} if packed else {}
+        self._head(code, {"Transfer-Encoding": "chunked", **encoding, **(headers or {})})
+        self._chunk(gzip.compress(data, 1) if packed else data)
         self._chunk(b"")
 
     def _head(self, code: int, headers: dict[str, str]) -> None:
         self.send_response(code)
-        for name, value in {
-            "Cache-Control": "no-cache, private",
-            "Content-Type": "application/json",
-            **headers,
-        }.items():
+        for name, value in (COMMON_HEADERS | headers).items():
             self.send_header(name, value)
         self.end_headers()
 

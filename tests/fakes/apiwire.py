@@ -9,6 +9,9 @@ from tests.fakes.apistore import COLLECTIONS, Collection, Json, Page
 
 SMALL_BYTES = 2048
 """Go's net/http gives bodies up to this a Content-Length and chunks the others."""
+COMMON_HEADERS = {"Cache-Control": "no-cache, private", "Content-Type": "application/json"}
+LONG_BYTES = 128 * 1024
+"""Longer lists are compressed for those who take it (k8s.io/apiserver endpoints/handlers/responsewriters)."""
 VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-fake", "platform": "linux/amd64"}
 BOOKMARK, END, CUT = b"BOOKMARK", b"END", b"CUT"
 """Commands to streams; anything else is a line to send as it is."""

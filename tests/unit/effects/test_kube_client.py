@@ -15,6 +15,7 @@ from kubernetes.config import incluster_config
 from kproxy.effects.kube_client import ApiServer as Door
 from kproxy.effects.kube_client import open_server
 from kproxy.errors import ApiError, ConfigError
+from tests.fakes.apiobjects import service
 from tests.fakes.apiserver import ApiServer, Fault
 
 TLS = Path(__file__).parents[2] / "data" / "tls"
@@ -41,7 +42,7 @@ def write(path: Path, kubeconfig: dict[str, Any]) -> str:
 
 
 def ask(door: Door) -> int:
-    answer = door.get(TARGET)
+    answer = door.get(TARGET, stream=False)
     try:
         assert answer.body()
         return answer.status
@@ -147,7 +148,7 @@ def test_a_server_of_another_authority_is_refused_and_the_right_one_taken_up_whe
         path = write(tmp_path / "kubeconfig", server.kubeconfig())
         door = open_server(path)
         with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
-            door.get(TARGET)
+            door.get(TARGET, stream=False)
         write(Path(path), server.kubeconfig(ca=str(TLS / "ca.pem")))
         assert ask(door) == 200
 
@@ -172,11 +173,11 @@ def test_a_plugin_is_asked_for_the_token_and_again_when_it_is_refused(tmp_path: 
             }
         }
         door = open_server(write(tmp_path / "kubeconfig", kubeconfig))
-        refused = door.get("/api/v1/services")
+        refused = door.get("/api/v1/services", stream=False)
         assert refused.status == 401
         refused.close()
         issue("fresh")
-        answer = door.get("/api/v1/services")
+        answer = door.get("/api/v1/services", stream=False)
         assert (answer.status, json.loads(answer.body())["kind"]) == (200, "ServiceList")
         answer.close()
 
@@ -195,7 +196,7 @@ def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(
 ) -> None:
     door = open_server(write(tmp_path / "kubeconfig", server.kubeconfig(token)))
     with pytest.raises(ApiError, match="the token holds characters") as error:
-        door.get(TARGET)
+        door.get(TARGET, stream=False)
     assert "cret" not in str(error.value)
 
 
@@ -211,14 +212,14 @@ def test_where_nobody_listens_the_error_says_so_without_secrets(tmp_path: Path) 
     door = door_to(server, tmp_path)
     server.stop()
     with pytest.raises(ApiError, match="Connection refused") as error:
-        door.get(TARGET)
+        door.get(TARGET, stream=False)
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(("header", "seconds"), [(7, 7.0), (0, 0.0)])
 def test_retry_after_is_told_in_seconds(server: ApiServer, tmp_path: Path, header: int, seconds: float) -> None:
     server.inject(Fault(code=429, retry_after_s=header))
-    answer = door_to(server, tmp_path).get(TARGET)
+    answer = door_to(server, tmp_path).get(TARGET, stream=False)
     assert (answer.status, answer.retry_after_s) == (429, seconds)
     assert b"injected" in answer.error_body()
     answer.close()
@@ -226,14 +227,25 @@ def test_retry_after_is_told_in_seconds(server: ApiServer, tmp_path: Path, heade
 
 def test_an_answer_that_breaks_off_is_an_error_not_a_short_body(server: ApiServer, tmp_path: Path) -> None:
     server.inject(Fault(cut_after_bytes=10))
-    answer = door_to(server, tmp_path).get("/api/v1/services")
+    answer = door_to(server, tmp_path).get("/api/v1/services", stream=False)
     with pytest.raises(ApiError, match="IncompleteRead"):
         answer.body()
     answer.close()
 
 
+@pytest.mark.parametrize(("stream", "encoding"), [(False, "gzip"), (True, None)])
+def test_long_lists_are_compressed_and_streams_are_not(
+    server: ApiServer, tmp_path: Path, encoding: str | None, *, stream: bool
+) -> None:
+    server.put(*(service(f"s{number}", cluster_ip="10.96.0.20") for number in range(400)))
+    answer = door_to(server, tmp_path).get("/api/v1/services", stream=stream)
+    assert answer._response.headers.get("Content-Encoding") == encoding
+    assert len(json.loads(answer.body())["items"]) == 400
+    answer.close()
+
+
 def test_shutdown_of_an_answer_that_is_over_does_no_harm(server: ApiServer, tmp_path: Path) -> None:
-    answer = door_to(server, tmp_path).get(TARGET)
+    answer = door_to(server, tmp_path).get(TARGET, stream=False)
     answer.body()
     answer.shutdown()
     answer.close()
