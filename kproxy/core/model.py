@@ -68,6 +68,8 @@ class Service(Value, frozen=True):
     health_check_port: int
     """`spec.healthCheckNodePort`, 0 when there is none."""
     ports: tuple[ServicePort, ...]
+    tcp_drain_s: int | None = None
+    """Annotation `kproxy.io/tcp-drain-seconds`: after how long TCP flows to an endpoint that is gone are removed."""
 
 
 class SlicePort(Value, frozen=True):

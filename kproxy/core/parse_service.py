@@ -20,6 +20,7 @@ HEADLESS = "None"
 EXTERNAL_NAME = "ExternalName"
 DEFAULT_AFFINITY_S = 10_800
 LONGEST_AFFINITY_S = 86_400
+LONGEST_DRAIN_DIGITS = 9
 
 PROTOCOLS: dict[str | None, Protocol] = {None: Protocol.TCP, "": Protocol.TCP, **{str(p): p for p in Protocol}}
 FAMILIES: dict[str | None, Family] = {family.label: family for family in Family}
@@ -62,7 +63,14 @@ def parse_service(key: ObjectKey, wire: schema.Service) -> Service | None:
         affinity_s=_affinity_s(spec),
         health_check_port=checks.optional_port(spec.health_check_node_port, "spec.healthCheckNodePort"),
         ports=_ports(spec.ports),
+        tcp_drain_s=_tcp_drain_s(metadata.annotations),
     )
+
+
+def _tcp_drain_s(annotations: schema.Annotations | None) -> int | None:
+    """Whole seconds from 0; anything else is as good as absent: a wish beside the API must not cost the Service."""
+    text = "" if annotations is None or annotations.tcp_drain is None else str(annotations.tcp_drain)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_DRAIN_DIGITS else None
 
 
 def _first_cluster_ip(spec: schema.ServiceSpec) -> str:

@@ -129,6 +129,8 @@ class ServicePlan(Value, frozen=True):
     service: ObjectKey
     ports: tuple[PortPlan, ...]
     health_check: HealthCheck | None = None
+    tcp_drain_s: int | None = None
+    """After how many seconds TCP flows to an endpoint that is gone are removed; None: never."""
 
 
 class Conflict(Value, frozen=True):

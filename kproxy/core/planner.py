@@ -161,7 +161,7 @@ def plan_service(service: Service, slices: Slices, lost: frozenset[Claim], view:
         if frontends:
             ports.append(_plan_port(service, port, frontends, slices, view))
     health = _health_check(service, slices, taken, view)
-    return ServicePlan(service.key, tuple(ports), health) if ports or health else None
+    return ServicePlan(service.key, tuple(ports), health, service.tcp_drain_s) if ports or health else None
 
 
 def _frontends(

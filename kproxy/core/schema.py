@@ -16,6 +16,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+TCP_DRAIN_ANNOTATION = "kproxy.io/tcp-drain-seconds"
 
 
 class Wire(Value, frozen=True, rename="camel"):
@@ -31,6 +32,12 @@ class Labels(Wire, frozen=True):
     zone: str | None = field(default=None, name=ZONE_LABEL)
 
 
+class Annotations(Wire, frozen=True):
+    """The annotations that mean something to kproxy; the API allows text alone, sparse manifests write numbers."""
+
+    tcp_drain: str | int | None = field(default=None, name=TCP_DRAIN_ANNOTATION)
+
+
 class Metadata(Wire, frozen=True):
     """`metadata` of any object."""
 
@@ -38,6 +45,7 @@ class Metadata(Wire, frozen=True):
     namespace: str | None = None
     creation_timestamp: str | None = None
     labels: Labels | None = None
+    annotations: Annotations | None = None
 
 
 NO_METADATA = Metadata()
