@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from backends.nftables.expressions import NFTA_LIST_ELEM, Code, encode_rule, verdict_data
+from backends.nftables.expression_codec import NFTA_LIST_ELEM, encode_rule, verdict_data
+from backends.nftables.expressions import Code
 from backends.nftables.layout import HOOK_NUMBERS, STICKY_SIZE, WORDS, standard_set, tlv
 from backends.nftables.objects import (
     SEPARATOR,

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from backends.nftables.encode import CONCAT, EVAL, INTERVAL, MAP, TIMEOUT, VERDICT_TYPE, padded, type_number
-from backends.nftables.expressions import Code, decode_rule, read_value, read_verdict
+from backends.nftables.expression_codec import decode_rule, read_value, read_verdict
+from backends.nftables.expressions import Code
 from backends.nftables.layout import (
     CLUSTER_IPS,
     DISPATCH,
