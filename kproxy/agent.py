@@ -23,7 +23,7 @@ from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import Refused, Sysctl, ensure
 from kproxy.errors import KernelError, ParseError
 from kproxy.ports import Backend, Kernel
-from kproxy.report.changes import summary
+from kproxy.report.changes import services_of, summary
 from kproxy.report.counters import SyncCounters
 from kproxy.sync import Pass, World, sync_family
 
@@ -231,7 +231,12 @@ class Agent:
                 log.error("refused by the kernel", owner=refusal.owner, object=refusal.what, reason=refusal.reason)
         if side.error is not None or done.change or not side.counters.syncs:
             text = "synced" if side.counters.syncs else "synced for the first time"
-            log.info(text, objects=summary(done.change), took_ms=round(took_s * 1000, 1))
+            log.info(
+                text,
+                objects=summary(done.change),
+                services=services_of(done.change),
+                took_ms=round(took_s * 1000, 1),
+            )
 
     def _tell_plan(self, log: Logger, plan: NodePlan) -> None:
         """What a new plan asks for beside rules, and the claims that were lost in it."""

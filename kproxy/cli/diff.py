@@ -37,8 +37,9 @@ def diff(question: Asked) -> int:
     lacks something; 4: it could not be found out.
 
     \b
-    kproxy diff
-    kproxy diff --backend iptables -f manifests/ --node-name node-a
+    Examples:
+      kproxy diff
+      kproxy diff --backend iptables -f manifests/ --node-name node-a
     """  # noqa: D301 - click's mark for lines that stay as they are
     try:
         return _diff(question)

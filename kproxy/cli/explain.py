@@ -17,11 +17,12 @@ from kproxy.cli.options import (
     SOURCE,
     asked,
 )
-from kproxy.cli.output import emit, heading, note, output_option, table
+from kproxy.cli.output import emit, heading, note, output_option, table, width
 from kproxy.cli.verbosity import verbose
-from kproxy.core.flow import Packet
+from kproxy.core.flow import Packet, Trace
 from kproxy.core.values import family_of
 from kproxy.report.flows import choice_rows, flow_json, flow_text, parse_flow, step_rows, verdict_text
+from kproxy.report.layout import aligned, printable
 from kproxy.wiring.asked import Subject, look_into
 from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.offline import Explained, compile_families, plan_families, plans_of
@@ -53,9 +54,10 @@ def explain(question: Asked, flows: Sequence[str], from_interface: str | None, l
     if the manifests have one, and loopback.
 
     \b
-    kproxy explain -f manifests/ --node-name node-a --flow '203.0.113.7,198.51.100.1:80/TCP'
-    kproxy explain -f manifests/ --flow '[2001:db8::7],[2001:db8:1::10]:53/UDP' -o json
-    kproxy explain --live --flow '10.64.1.10,10.96.0.10:53/UDP'
+    Examples:
+      kproxy explain -f manifests/ --flow '203.0.113.7,198.51.100.1:80/TCP'
+      kproxy explain -f manifests/ --flow '[fd00::7],[fd00::1]:53/UDP' -o json
+      kproxy explain --live --flow '10.64.1.10,10.96.0.10:53/UDP'
     """  # noqa: D301 - click's mark for lines that stay as they are
     packets = [parse_flow(flow, from_interface) for flow in flows]
     if not (question.files or live) and question.source == "kubernetes":
@@ -106,4 +108,16 @@ def _tell(one: Explained, *, first: bool) -> None:
         click.echo()
         table(("ENDPOINT", "PROBABILITY", "SEES"), choice_rows(answer))
     click.echo()
-    table(("STEP", "WHERE", "RULE", "EFFECT"), step_rows(one.trace))
+    _tell_steps(one.trace)
+
+
+def _tell_steps(trace: Trace) -> None:
+    """A row per step, or, where a terminal is too narrow for that, a few lines each: rules are not torn apart."""
+    lines = list(aligned(("STEP", "WHERE", "RULE", "EFFECT"), step_rows(trace)))
+    if max(map(len, lines)) <= width():
+        for line in lines:
+            click.echo(line)
+        return
+    for number, place, rule, effect in step_rows(trace):
+        for line in (f"{number:>3}. {printable(place)}", f"     {printable(rule)}", f"       → {printable(effect)}"):
+            click.echo(line)

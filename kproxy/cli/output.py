@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -42,6 +43,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     else:
         for line in aligned(headings, rows):
             click.echo(line)
+
+
+def width() -> float:
+    """The columns of the terminal that is written to; without end where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else float("inf")
 
 
 def _fitted(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -23,9 +23,10 @@ def render(question: Asked, service: str | None) -> None:
     manifests have one, and loopback. With --service the rules are those of a node that has only this Service.
 
     \b
-    kproxy render --backend iptables -f manifests/ --node-name node-a
-    kproxy render --backend nftables -f manifests/ | nft -c -f -
-    kubectl get services,endpointslices,nodes -A -o yaml | kproxy render -f - --node-name worker-1
+    Examples:
+      kproxy render --backend iptables -f manifests/ --node-name node-a
+      kproxy render --backend nftables -f manifests/ | nft -c -f -
+      kubectl get svc,endpointslices,nodes -A -o yaml | kproxy render -f -
     """  # noqa: D301 - click's mark for lines that stay as they are
     if not question.files:
         raise click.UsageError("name manifests with -f FILE_OR_DIR (or - for standard input)")

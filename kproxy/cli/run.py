@@ -38,9 +38,10 @@ def run(session: Session, question: Asked, once: bool, log_format: str | None) -
     without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log says why.
 
     \b
-    kproxy run
-    kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
-    kproxy run --source manifests/ --backend iptables --node-name node-a --node-ip 192.0.2.11
+    Examples:
+      kproxy run
+      kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
+      kproxy run --source manifests/ --backend iptables --node-name node-a
     """  # noqa: D301 - click's mark for lines that stay as they are
     config = load_config(question.config)
     logging = config.proxy.logging

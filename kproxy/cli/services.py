@@ -55,8 +55,9 @@ def services(question: Asked, service: str | None, output: str | None) -> None:
     """List Services as this node sees them: frontends, endpoints in use of all there are, and what is unusual.
 
     \b
-    kproxy services
-    kproxy services -f manifests/ --node-name node-a -o wide
+    Examples:
+      kproxy services
+      kproxy services -f manifests/ --node-name node-a -o wide
     """  # noqa: D301 - click's mark for lines that stay as they are
     seen = _see(question, service_key(service) if service else None)
     if output in ("json", "yaml"):
@@ -77,8 +78,9 @@ def plan(question: Asked, service: str | None, output: str | None) -> None:
     """Show each Service in full: who may come, where each client is sent, and why an endpoint is in or out.
 
     \b
-    kproxy plan --service shop/cart
-    kproxy plan -f manifests/ --node-name node-a --backend iptables -o json
+    Examples:
+      kproxy plan --service shop/cart
+      kproxy plan -f manifests/ --node-name node-a --backend iptables -o json
     """  # noqa: D301 - click's mark for lines that stay as they are
     seen = _see(question, service_key(service) if service else None)
     if output:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from kproxy.core.document import Change
 
+NAMED = 3
+"""How many Services are named."""
+
 
 class Mark(enum.Enum):
     """What a line of a rendered change is."""
@@ -24,7 +27,12 @@ def marked(rendered: str) -> Iterator[tuple[Mark, str]]:
 
 
 def summary(change: Change) -> str:
-    """`12 objects added, 1 changed, 3 removed, for 4 Services`."""
-    services = sum("/" in owner for owner in change.owners)
-    counts = f"{len(change.added)} added, {len(change.changed)} changed, {len(change.removed)} removed"
-    return f"{counts}, for {services} Service{'s' * (services != 1)}"
+    """`12 added, 1 changed, 3 removed`, of whatever objects the backend has."""
+    return f"{len(change.added)} added, {len(change.changed)} changed, {len(change.removed)} removed"
+
+
+def services_of(change: Change) -> str:
+    """The Services that a change is for, a few of them by name: `shop/cart, shop/web and 12 more`."""
+    named = sorted(owner for owner in change.owners if "/" in owner)
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return ", ".join(named[:NAMED]) + more

@@ -72,7 +72,11 @@ def open_source(source: str, node: str, kubeconfig: str) -> Source:
         from kproxy.effects.kube import KubernetesSource  # noqa: PLC0415 - the client package takes half a second
         from kproxy.effects.kube_client import open_server  # noqa: PLC0415
 
-        return KubernetesSource(open_server(kubeconfig), node)
+        try:
+            return KubernetesSource(open_server(kubeconfig), node)
+        except ConfigError as error:
+            hint = "" if kubeconfig else "; or read manifests with --source DIR"
+            raise ConfigError(f"{error}{hint}") from error
     from kproxy.effects.files import DirectorySource  # noqa: PLC0415 - only where manifests are read
 
     return DirectorySource(source)

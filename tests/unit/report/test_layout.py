@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kproxy.core.document import Addition, Change, Removal, Replacement
-from kproxy.report.changes import Mark, marked, summary
+from kproxy.report.changes import Mark, marked, services_of, summary
 from kproxy.report.counters import SyncCounters
 from kproxy.report.layout import aligned, printable
 
@@ -33,8 +33,11 @@ def test_no_cell_can_drive_a_terminal_or_make_a_line() -> None:
 
 
 def test_a_change_in_words() -> None:
-    assert summary(CHANGE) == "2 added, 1 changed, 1 removed, for 2 Services"
-    assert summary(Change({"a": Addition("shop/cart", 1)}, {}, {})) == "1 added, 0 changed, 0 removed, for 1 Service"
+    assert summary(CHANGE) == "2 added, 1 changed, 1 removed"
+    assert services_of(CHANGE) == "shop/cart, shop/web"
+    many = Change({str(n): Addition(f"shop/s{n}", 1) for n in range(9)}, {}, {})
+    assert services_of(many) == "shop/s0, shop/s1, shop/s2 and 6 more"
+    assert services_of(Change({}, {}, {})) == ""
 
 
 def test_lines_of_a_change_are_told_apart_by_their_first_character() -> None:
