@@ -11,7 +11,7 @@ from kproxy.core.model import Kind, Replaced
 from kproxy.errors import ApiDenied, ApiError, ApiExpired
 from tests.contract.following import NODE, Following
 from tests.fakes.apiobjects import endpoint_slice, node, service, service_cidr
-from tests.fakes.apiserver import CUT, ApiServer, Fault
+from tests.fakes.apiserver import CUT, END, ApiServer, Fault
 
 FOUR = 4
 SERVICES = "/api/v1/services"
@@ -40,6 +40,19 @@ def test_a_stream_that_is_cut_in_the_middle_of_an_object_is_taken_up_where_it_wa
         following.await_services("cart", "web")
         following.await_that(lambda: following.failed(ApiError))
         assert sum(isinstance(event, Replaced) for event in following.events) == FOUR
+
+
+def test_a_stream_that_ends_properly_but_in_the_middle_of_a_line_is_reported_as_cut(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    with Following(server, tmp_path) as following:
+        following.await_complete()
+        server.await_watches(FOUR)
+        server.command(b'{"type":"MODIFIED","object":{"metadata":{"name":"half')
+        server.command(END)
+        server.put(web())
+        following.await_services("cart", "web")
+        following.await_that(lambda: any("middle of a line" in str(error) for error in following.errors))
 
 
 @pytest.mark.parametrize("cut_after_bytes", [0, 1, 200, 600])
