@@ -132,3 +132,7 @@ class Draining(Value, frozen=True):
         since = {key: self.since.get(key, now) for key in keys}
         due = {key for key, start in since.items() if now - start >= drain_s[key[0]]}
         return Draining(since), tuple(flow for flow in flows if (flow.door.service, flow.endpoint) in due)
+
+    def next_due(self, drain_s: Mapping[ObjectKey, float]) -> float | None:
+        """When the next time is up; None where nothing waits."""
+        return min((start + drain_s[key[0]] for key, start in self.since.items() if key[0] in drain_s), default=None)
