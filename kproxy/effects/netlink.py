@@ -12,6 +12,7 @@ bytes that are no netlink.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -61,6 +62,7 @@ class NetlinkSocket:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
         self._send_bytes = 0
+        self._timeout_s = timeout_s
         self._socket.settimeout(timeout_s)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
@@ -160,15 +162,31 @@ class NetlinkSocket:
             return []
         first = self._next(len(messages) + 2)
         self._send(b"".join(_batch(first, subsystem, messages, commit=commit, generation=generation)))
-        failures = []
+        failures: list[Ack] = []
         last = first + len(messages)
-        for received in self._answers(first, last):
+        for received in self._answers_of_batch(first, last, failures):
             ack = read_ack(received)
             if ack.error:
                 failures.append(Ack(ack.sequence - first - 1, ack.error, ack.text, ack.offset))
             if ack.sequence == last or (ack.sequence == first and ack.error):
                 break
         return failures
+
+    def _answers_of_batch(self, first: int, last: int, failures: Sequence[Ack]) -> Iterator[Message]:
+        """A batch's answers. Where the buffer overflowed, what is there; TimeoutError if none of it is a refusal."""
+        try:
+            yield from self._answers(first, last)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            # All answers were queued before the send returned, so nothing more will come.
+            self._socket.settimeout(0.0)
+            with contextlib.suppress(BlockingIOError):
+                yield from self._answers(first, last)
+            if not failures:
+                raise TimeoutError(errno.ENOBUFS, "answers were lost, none of those left is a refusal") from error
+        finally:
+            self._socket.settimeout(self._timeout_s)
 
     def _next(self, count: int) -> int:
         first = self._sequence + 1
