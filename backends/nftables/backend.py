@@ -9,7 +9,7 @@ from typing import Final
 from backends.nftables.compile import compile_plan
 from backends.nftables.encode import SUBSYSTEM, requests
 from backends.nftables.kernel import NftablesKernel, reason
-from backends.nftables.probe import probe_change
+from backends.nftables.probe import probe_changes
 from backends.nftables.render import render, render_change
 from backends.nftables.trace import trace
 from kproxy.core.document import Change, Document
@@ -66,7 +66,7 @@ class NftablesBackend(Value, frozen=True):
         """
         try:
             with NetlinkSocket() as socket:
-                batch = requests(family, probe_change(family))
+                batch = [one for change in probe_changes(family) for one in requests(family, change)]
                 failures = socket.batch(SUBSYSTEM, [request[:3] for request in batch], commit=False)
         except OSError as error:
             return f"netfilter's netlink cannot be opened: {error}; load the module nfnetlink"

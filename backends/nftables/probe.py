@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 from backends.nftables.compile import compile_plan
-from kproxy.core.document import Addition, Change, ObjectId
+from backends.nftables.objects import TABLE_ID
+from kproxy.core.document import Addition, Change, ObjectId, Removal
 from kproxy.core.plan import (
     Action,
     Client,
@@ -22,6 +23,15 @@ from kproxy.core.plan import (
 from kproxy.core.values import Family, ObjectKey, Protocol
 
 _ADDRESSES = {Family.IPV4: ("192.0.2.1", "192.0.2.0/24"), Family.IPV6: ("2001:db8::1", "2001:db8::/32")}
+
+
+def probe_changes(family: Family) -> tuple[Change, ...]:
+    """The trial, after the table that may stand here already has gone: what it holds must not be in the way."""
+    trial = probe_change(family)
+    table = trial.added[TABLE_ID]
+    standing = Change({TABLE_ID: table}, {}, {})
+    gone = Change({}, {}, {TABLE_ID: Removal(table.owner, table.content)})
+    return standing, gone, trial
 
 
 def probe_change(family: Family) -> Change:
