@@ -9,7 +9,7 @@ may be forwarded; loopback stays closed to the network though NodePorts need
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from backends.iptables.names import (
     FORWARD,
@@ -31,12 +31,15 @@ from backends.iptables.names import (
 from backends.iptables.words import ACCEPT, DROP, LOOPBACK, NEW, TO_NODE, Words
 from backends.iptables.words import MASQUERADE as DO_MASQUERADE
 from kproxy.core.document import Content, Fragment, ObjectId
-from kproxy.core.plan import NodePlan, Unallocated
+from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Network, address_number, network_contains
 
 
-def base_fragment(plan: NodePlan, words: Words) -> Fragment:
-    """The static chains of a family, and our jumps in the built-in ones."""
+def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragment:
+    """The static chains of a family, and our jumps in the built-in ones.
+
+    `spared` are the rules that spare ClusterIPs from being dropped as unallocated.
+    """
     node_ports = list(_node_port_matches(plan, words))
     unserved = [f"{NEW}-j {UNSERVED.chain}"] if words.unlisted else []
     refused = [f"{NEW}-j {REFUSED.chain}", *unserved]
@@ -64,7 +67,8 @@ def base_fragment(plan: NodePlan, words: Words) -> Fragment:
         ),
     }
     if words.unlisted:
-        fragment[UNSERVED] = (f"-j {UNLISTED.chain}", *unallocated_rules(plan, words))
+        refusals = (f"-j {UNLISTED.chain}",) if plan.unlisted is Unlisted.REJECT else tuple(spared)
+        fragment[UNSERVED] = (*refusals, *_unallocated(plan, words))
     return fragment
 
 
@@ -89,8 +93,7 @@ def _close_loopback(plan: NodePlan) -> tuple[str, ...]:
     return (f"! -s {loopback} -d {loopback} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT {DROP}",)
 
 
-def unallocated_rules(plan: NodePlan, words: Words) -> Iterator[str]:
-    """What drops packets to addresses of ServiceCIDRs that no Service has."""
+def _unallocated(plan: NodePlan, words: Words) -> Iterator[str]:
     if plan.unallocated is Unallocated.DROP:
         for network in plan.cluster_ranges:
             yield f"{words.destination(network)}{DROP}"

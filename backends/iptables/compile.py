@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from backends.iptables.base import base_fragment, unallocated_rules
+from backends.iptables.base import base_fragment
 from backends.iptables.chains import Part, compile_service
 from backends.iptables.leaves import Leaves, Tree, layouts
-from backends.iptables.names import UNLISTED, UNSERVED
 from backends.iptables.tree import grow
 from backends.iptables.words import Words, words_for
-from kproxy.core.document import BASE, Document, Fragment
-from kproxy.core.plan import NodePlan, Unlisted
+from kproxy.core.document import BASE, Document, Fragment, Owner
+from kproxy.core.plan import NodePlan
 from kproxy.core.values import ObjectKey
 from kproxy.ports import Compiled
 
@@ -38,7 +37,7 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Chains:
     words = words_for(plan)
     last = previous if isinstance(previous, Chains) and previous.words == words else None
     parts = _parts(plan, words, last.parts if last else {})
-    trees = _trees(plan, parts, last)
+    trees = _trees(words, parts, last)
     return Chains(plan, _document(plan, words, parts, trees), words, parts, trees)
 
 
@@ -49,9 +48,9 @@ def _parts(plan: NodePlan, words: Words, known: Parts) -> Parts:
     }
 
 
-def _trees(plan: NodePlan, parts: Parts, last: Chains | None) -> Trees:
+def _trees(words: Words, parts: Parts, last: Chains | None) -> Trees:
     """Every tree, grown anew only where a leaf came, went or changed."""
-    plans = layouts(plan.family)
+    plans = layouts(words)
     if last is None:
         return {tree: grow(layout, _rules(tree, parts.values())) for tree, layout in plans.items()}
     stale = _changed_trees(last.parts, parts)
@@ -83,13 +82,9 @@ def _differing(one: Leaves, other: Leaves) -> set[Tree]:
 
 
 def _document(plan: NodePlan, words: Words, parts: Parts, trees: Trees) -> Document:
-    base = base_fragment(plan, words)
-    document: dict[str, Fragment] = {BASE: base}
+    in_chain = words.unlisted and Tree.UNLISTED not in trees
+    spared = sorted(_rules(Tree.UNLISTED, parts.values()).items()) if in_chain else []
+    document: dict[Owner, Fragment] = {BASE: base_fragment(plan, words, [rule for _, rule in spared])}
     document.update((tree.value, chains) for tree, chains in trees.items())
     document.update((part.owner, part.fragment) for part in parts.values() if part.fragment)
-    if words.unlisted and plan.unlisted is not Unlisted.REJECT:
-        # Only a chain without branches can spare some addresses of a range and drop the rest.
-        spared = tuple(rule for _, rule in sorted(_rules(Tree.UNLISTED, parts.values()).items()))
-        document[BASE] = {**base, UNSERVED: (*spared, *unallocated_rules(plan, words))}
-        document[Tree.UNLISTED.value] = {UNLISTED: ()}
     return document

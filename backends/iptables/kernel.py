@@ -7,14 +7,15 @@ back, so that a change is in force as a whole or not at all.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
 from backends.iptables.names import FILTER, NAT, ChainId
 from backends.iptables.parse import parse
-from backends.iptables.render import Edits, edits, inverse, restore_input
-from backends.iptables.variant import Read, Tools, find_tools, read_proc
+from backends.iptables.restore import Section, edits, inverse, restore_input, section_lines, sections
+from backends.iptables.variant import Read, Tools, Variant, find_tools, read_proc
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
 from kproxy.effects import process
@@ -24,6 +25,14 @@ from kproxy.ports import Outcome
 
 LOCK_WAIT_S: Final = 5
 """As kube-proxy: how long to wait for /run/xtables.lock (the legacy variant only has one)."""
+PORTION: Final = 200
+"""How many chains to commit at once with the nf_tables variant.
+
+For every line it reads, iptables-nft-restore 1.8.9 looks the chain up in a
+sorted list of all chains that it has read of since the last commit, which takes 8 s for the
+13,000 chains of 10,000 Services, and 0.7 s in portions. The legacy variant writes a whole
+table with each commit, and wants them all at once.
+"""
 RESTORE_TIMEOUT_S: Final = 120.0
 SAVE_TIMEOUT_S: Final = 120.0
 FAILED_LINE: Final = re.compile(r"line:? (\d+)")
@@ -67,15 +76,14 @@ class IptablesKernel:
         return result.output
 
     def _restore(self, change: Change, *options: str) -> None:
-        changes = edits(change)
-        text = restore_input(changes)
-        result = self._load(text, *options)
+        parts = sections(edits(change), PORTION if self.tools.variant is Variant.NFT else None)
+        result = self._load(restore_input(parts), *options)
         if not result.status:
             return
         if "xtables lock" in result.errors:
             raise ApplyTimeout(f"{self.tools.restore}: another program held the xtables lock for {LOCK_WAIT_S} s")
-        place = _place(text, result)
-        restored = "" if options else self._take_back(changes, place.committed)
+        place = _place(parts, result)
+        restored = "" if options else self._take_back(parts[: place.committed])
         raise _rejected(self.tools.restore, change, place, _reason(result) + restored)
 
     def _load(self, text: str, *options: str) -> Result:
@@ -85,20 +93,20 @@ class IptablesKernel:
         except ProcessTimeout as error:
             raise ApplyTimeout(str(error)) from error
 
-    def _take_back(self, changes: Edits, committed: frozenset[str]) -> str:
-        """Undo the tables that were committed before the refusal; what to say if even that failed."""
-        back = inverse({chain: edit for chain, edit in changes.items() if chain.table in committed})
+    def _take_back(self, committed: Sequence[Section]) -> str:
+        """Undo the sections that were committed before the refusal; says what became of that."""
+        back = [Section(part.table, inverse(part.edits)) for part in reversed(committed)]
         if back and self._load(restore_input(back)).status:
-            return f"; table {', '.join(committed)} could not be put back"
+            return f"; what was written of table {committed[-1].table} before could not be taken back"
         return "; the old rules are in force"
 
 
 class Place(NamedTuple):
-    """Where a restore stopped: the line, its table, and the tables that were committed before it."""
+    """Where a restore stopped: the line and its table, and how many sections were committed before it."""
 
     line: str
     table: str
-    committed: frozenset[str]
+    committed: int
 
 
 def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) -> IptablesKernel:
@@ -122,17 +130,15 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
     return kernel
 
 
-def _place(text: str, result: Result) -> Place:
+def _place(parts: Sequence[Section], result: Result) -> Place:
     found = FAILED_LINE.search(result.errors)
-    lines = text.splitlines()
     number = int(found.group(1)) if found else 0
-    table, committed = "", set()
-    for line in lines[: max(number - 1, 0)]:
-        if line.startswith("*"):
-            table = line[1:]
-        elif line == "COMMIT":
-            committed.add(table)
-    return Place(lines[number - 1] if 0 < number <= len(lines) else "", table, frozenset(committed))
+    for committed, part in enumerate(parts):
+        lines = section_lines(part)
+        if 0 < number <= len(lines):
+            return Place(lines[number - 1], part.table, committed)
+        number -= len(lines)
+    return Place("", "", 0)
 
 
 def _rejected(program: str, change: Change, place: Place, reason: str) -> ApplyRejected:

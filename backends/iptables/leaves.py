@@ -19,7 +19,7 @@ from backends.iptables.tree import Layout, port_key
 from backends.iptables.words import ACCEPT, DROP, LOWER, MASQUERADE, Words, comment
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.plan import Action, Frontend, PortPlan, Route, ServicePlan
-from kproxy.core.values import Family, Network, ObjectKey, Protocol, Value, address_number
+from kproxy.core.values import Network, ObjectKey, Protocol, Value, address_number
 
 Routes = tuple[Route, ...]
 Rules = tuple[str, ...]
@@ -41,16 +41,21 @@ Leaves = Mapping[Tree, tuple[tuple[int, str], ...]]
 """By tree: keys and rules."""
 
 
-def layouts(family: Family) -> Mapping[Tree, Layout]:
-    """How the trees of a family are laid out."""
-    bits = family.address_bits
+def layouts(words: Words) -> Mapping[Tree, Layout]:
+    """The trees of a family, and how they are laid out.
+
+    There is one of unlisted ports only where these are refused: to spare
+    addresses of a range and drop the rest takes a chain without branches.
+    """
+    family, bits = words.family, words.family.address_bits
+    unlisted = {Tree.UNLISTED: Layout(names.UNLISTED, "U", family, bits, 0)} if words.unlisted == words.reject else {}
     return {
+        **unlisted,
         Tree.VIPS: Layout(names.VIPS, "V", family, bits),
         Tree.NODE_PORTS: Layout(names.NODE_PORTS, "P", family, 0),
         Tree.HAIRPIN: Layout(names.HAIRPIN, "H", family, bits, 0, "-s"),
         Tree.REFUSED: Layout(names.REFUSED, "R", family, bits),
         Tree.REFUSED_NODE_PORTS: Layout(names.REFUSED_NODE_PORTS, "P", family, 0),
-        Tree.UNLISTED: Layout(names.UNLISTED, "U", family, bits, 0),
         Tree.HEALTH_CHECKS: Layout(names.HEALTH_CHECKS, "C", family, 0),
     }
 

@@ -22,7 +22,10 @@ from kproxy.errors import UnsupportedHost
 
 HINT: Final = re.compile(r"^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) ", re.MULTILINE)
 RULE: Final = re.compile(r"^-A ", re.MULTILINE)
-LEGACY_TABLES: Final = {Family.IPV4: "/proc/net/ip_tables_names", Family.IPV6: "/proc/net/ip6_tables_names"}
+LEGACY_TABLES: Final = {
+    Family.IPV4: "/proc/thread-self/net/ip_tables_names",
+    Family.IPV6: "/proc/thread-self/net/ip6_tables_names",
+}
 PROBE_TIMEOUT_S: Final = 60.0
 
 Read = Callable[[str], str]
