@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from conntrack.cleaner import Cleaner
 from kproxy.core.host import Host, Settings
 from kproxy.core.model import Event, Kind
 from kproxy.core.plan import NodePlan
@@ -22,7 +23,7 @@ from kproxy.core.values import Family, Value
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import Refused, Sysctl, ensure
 from kproxy.errors import KernelError, ParseError
-from kproxy.ports import Backend, Kernel
+from kproxy.ports import Backend, Kernel, Outcome
 from kproxy.report.changes import services_of, summary
 from kproxy.report.counters import SyncCounters
 from kproxy.sync import Pass, World, sync_family
@@ -78,6 +79,8 @@ class Setup(Value, frozen=True):
     log: Logger
     once: bool = False
     """End after each family's first sync."""
+    cleaner: Cleaner | None = None
+    """Removes stale connections after syncs; None: nobody does."""
     clock: Callable[[], float] = time.monotonic
     ensure: Callable[[Sysctl], Refused | None] = ensure
 
@@ -199,6 +202,8 @@ class Agent:
         if look_is_due(side.schedule, side.pace, start):
             world = msgspec.structs.replace(world, applied=None)
         observed = world.applied is None
+        if setup.cleaner is not None:
+            setup.cleaner.changing(family)
         done = sync_family(
             world, self.snapshot, setup.settings, self.host, family, setup.backend, setup.kernels[family]
         )
@@ -207,6 +212,8 @@ class Agent:
         counters = side.counters.after(done.change, end - start, len(done.outcome.refusals), failed=failed)
         success = not failed and not done.outcome.refusals
         self._tell(family, side, done, end - start)
+        if setup.cleaner is not None and not failed and done.world.planned is not None:
+            setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
         pace = side.pace
         if observed:
             look_s = max(setup.pace.observe_every_s, (end - start) / LOOK_SHARE)
@@ -268,3 +275,12 @@ class Agent:
                 self.setup.log.warning("object skipped", object=error.what, field=error.field, reason=error.reason)
         elif self._said.is_due(str(error), now, REMIND_S):
             self.setup.log.warning("source in trouble, what is known stays in force", error=str(error))
+
+
+def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:
+    """The part of a plan that the kernel took: without the Services that it refused."""
+    refused = {refusal.owner for refusal in outcome.refusals}
+    if not refused:
+        return plan
+    services = {key: service for key, service in plan.services.items() if str(key) not in refused}
+    return msgspec.structs.replace(plan, services=services)
