@@ -18,7 +18,7 @@ KPROXY = str(Path(sys.executable).with_name("kproxy"))
 FIRST, AGAIN = "synced for the first time", "synced"
 FAMILIES = frozenset({"IPv4", "IPv6"})
 STOP_TIMEOUT_S = 15.0
-WAIT_S = 60.0
+WAIT_S = 30.0
 
 Entry = dict[str, Any]
 """One line of the log."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +144,7 @@ class World:
     lab: Lab
     backend: str
     folder: Path
+    options: tuple[str, ...]
     agent: Agent
 
     def put(self, name: str, family: int, *objects: Manifest) -> None:
@@ -176,9 +177,13 @@ class World:
         self, client: str, address: str, port: int = 80, protocol: str = "TCP", count: int = CONNECTIONS
     ) -> Answers:
         """What a client's new connections meet."""
-        machine, source = self.client(client, int(":" in address))
-        target = Target(address, port, protocol, source, count)
-        return probe_all({machine: [target]}, self.lab.controls())[machine][0]
+        return self.ask_all(client, [(address, port)], protocol, count)[0]
+
+    def ask_all(self, client: str, places: Sequence[tuple[str, int]], protocol: str, count: int) -> list[Answers]:
+        """What a client's new connections meet at each of several places, asked at the same time."""
+        machine, source = self.client(client, int(":" in places[0][0]))
+        targets = [Target(address, port, protocol, source, count) for address, port in places]
+        return probe_all({machine: targets}, self.lab.controls())[machine]
 
 
 def sees(endpoints: Iterable[str], client: str, family: int, *, masquerade: bool, port: int = 8080) -> set[str]:
@@ -207,4 +212,4 @@ def world(backend: str, folder: Path, **settings: Any) -> Iterator[World]:
     config.write_text(json.dumps(head | {"clusterCIDR": ",".join(CLUSTER_CIDRS)} | settings))
     options = ("--backend", backend, "--config", str(config))
     with laboratory() as lab, agent(lab.node, source, *options) as running:
-        yield World(lab, backend, source, running)
+        yield World(lab, backend, source, options, running)
