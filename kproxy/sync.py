@@ -7,7 +7,7 @@ observed. There are no "needs a full sync" flags.
 from __future__ import annotations
 
 from kproxy.core.document import Change, Document, diff
-from kproxy.core.host import Host, Settings, Traits
+from kproxy.core.host import Host, Settings
 from kproxy.core.planner import Planned, plan_node
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value

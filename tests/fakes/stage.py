@@ -46,14 +46,17 @@ class Clock:
 
 
 class CountingKernel(FakeKernel):
-    """A kernel that knows how often it was looked at."""
+    """A kernel that knows how often it was looked at, and takes its time for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.looks = 0
+        self.look_s = 0.0
+        self._clock = clock
 
     def observe(self) -> Document:
         self.looks += 1
+        self._clock.now += self.look_s
         return super().observe()
 
 
@@ -62,7 +65,7 @@ class Stage:
 
     def __init__(self, settings: Settings | None = None, backend: Any = IPTABLES, **changes: Any) -> None:
         self.clock = Clock()
-        self.kernels = {family: CountingKernel() for family in Family}
+        self.kernels = {family: CountingKernel(self.clock) for family in Family}
         self.lines = io.StringIO()
         self.ensured: list[Sysctl] = []
         self.refusal: Refused | None = None

@@ -148,6 +148,15 @@ def test_drift_is_repaired_when_the_kernel_is_looked_at_again() -> None:
     assert objects(kernel.document) == objects(wanted)
 
 
+def test_looking_takes_no_more_than_its_share_of_the_time() -> None:
+    stage = Stage(pace=Pace(observe_every_s=5.0))
+    stage.begin([service()], [endpoint_slice()])
+    stage.kernels[Family.IPV4].look_s = 2.0
+    stage.kernels[Family.IPV6].look_s = 1.0
+    stage.step(after_s=5.0)
+    assert [side.pace.observe_every_s for side in stage.agent.sides.values()] == pytest.approx([200.0, 100.0])
+
+
 def test_the_minimum_gap_is_kept_where_the_user_sets_one() -> None:
     stage = Stage(pace=Pace(min_gap_s=2.0))
     stage.begin([service()], [endpoint_slice()])
@@ -199,6 +208,16 @@ def test_a_lost_claim_is_told_once() -> None:
     stage.hear(Applied(endpoint_slice("cart", "10.64.1.11")))
     (line,) = stage.log("claim lost")
     assert (line["loser"], line["winner"]) == ("shop/thief", "shop/cart")
+
+
+def test_that_no_pod_can_be_told_apart_is_said_once_per_family() -> None:
+    stage = Stage()
+    stage.begin([service()], [endpoint_slice()])
+    stage.hear(Applied(endpoint_slice("cart", "10.64.1.11")))
+    assert [line["family"] for line in stage.log("no packet's source")] == ["IPv4", "IPv6"]
+    known = Stage(Settings(cluster_cidrs=(ipaddress.ip_network("10.64.0.0/16"), ipaddress.ip_network("fd00:64::/48"))))
+    known.begin([service()], [endpoint_slice()])
+    assert known.log("no packet's source") == []
 
 
 def test_a_skipped_object_is_told_once_per_reason() -> None:

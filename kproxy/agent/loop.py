@@ -1,4 +1,4 @@
-"""The agent: what other threads report goes into one queue, and one thread makes the kernel follow.
+"""The loop: what other threads report goes into one queue, and one thread makes the kernel follow.
 
 Rules kept: nothing is programmed before Services and EndpointSlices are both complete (and, for a moment, the Node,
 whose zone and addresses decide too); the families do not wait for one another's errors; after a failure, and every now
@@ -8,92 +8,25 @@ and then, the kernel is looked at instead of remembered; stopping leaves the rul
 from __future__ import annotations
 
 import queue
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from conntrack.cleaner import Cleaner
-from kproxy.core.host import Host, Settings
+from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
+from kproxy.agent.values import Addresses, Events, Message, Setup, Side, Stop, Trouble
 from kproxy.core.model import Event, Kind
 from kproxy.core.plan import NodePlan
-from kproxy.core.schedule import Pace, Schedule, began, changed, ended, look_is_due, next_due
+from kproxy.core.schedule import began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
-from kproxy.core.values import Family, Value
-from kproxy.effects.logs import Logger, Recurrence
-from kproxy.effects.network import Refused, Sysctl, ensure
-from kproxy.errors import KernelError, ParseError
-from kproxy.ports import Backend, Kernel, Outcome
-from kproxy.report.changes import services_of, summary
-from kproxy.report.counters import SyncCounters
-from kproxy.sync import Pass, World, sync_family
+from kproxy.core.values import Family
+from kproxy.effects.network import Sysctl
+from kproxy.ports import Outcome
+from kproxy.sync import Pass, sync_family
 
 NODE_WAIT_S = 3.0
 """How long the first sync waits for the Node object once Services and EndpointSlices are there."""
-REMIND_S = 60.0
-"""How often an error that goes on is told again."""
 LOOK_SHARE = 0.01
 """What share of the time looking at the kernel may take."""
-
-ROUTE_LOCALNET = Sysctl("net.ipv4.conf.all.route_localnet", "1")
-BE_LIBERAL = Sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
-CONSEQUENCES: Mapping[Sysctl, str] = {
-    ROUTE_LOCALNET: "NodePorts do not answer on 127.0.0.1",
-    BE_LIBERAL: "connection tracking still finds TCP packets outside the window invalid",
-}
-
-
-class Events(Value, frozen=True):
-    """A source delivered."""
-
-    events: Sequence[Event]
-
-
-class Trouble(Value, frozen=True):
-    """A source, or a watch, met an error that it will retry or that costs one object."""
-
-    error: Exception
-
-
-class Addresses(Value, frozen=True):
-    """This node's addresses are now these."""
-
-    addresses: frozenset[str]
-
-
-class Stop(Value, frozen=True):
-    """The agent is to end."""
-
-
-Message = Events | Trouble | Addresses | Stop
-
-
-class Setup(Value, frozen=True):
-    """What an agent is told at its start."""
-
-    backend: Backend
-    kernels: Mapping[Family, Kernel]
-    settings: Settings
-    host: Host
-    pace: Pace
-    log: Logger
-    once: bool = False
-    """End after each family's first sync."""
-    cleaner: Cleaner | None = None
-    """Removes stale connections after syncs; None: nobody does."""
-    clock: Callable[[], float] = time.monotonic
-    ensure: Callable[[Sysctl], Refused | None] = ensure
-
-
-class Side(Value, frozen=True):
-    """One family's state between syncs."""
-
-    schedule: Schedule = Schedule()
-    pace: Pace = Pace()
-    world: World = World()
-    counters: SyncCounters = SyncCounters()
-    error: KernelError | None = None
-    """Why the last sync failed."""
 
 
 class Agent:
@@ -105,7 +38,7 @@ class Agent:
         self.host = setup.host
         self.sides = {family: Side(pace=setup.pace) for family in setup.kernels}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._said = Recurrence()
+        self._teller = Teller(setup.log, setup.clock)
         self._synced_at: float | None = None
         self._ensured: set[Sysctl] = set()
         self._stopped = False
@@ -169,7 +102,7 @@ class Agent:
         self._take([event for message in messages if isinstance(message, Events) for event in message.events])
         for message in messages:
             if isinstance(message, Trouble):
-                self._complain(message.error)
+                self._teller.trouble(message.error)
             elif isinstance(message, Addresses):
                 self.host = msgspec.structs.replace(self.host, addresses=message.addresses)
             elif isinstance(message, Stop):
@@ -183,7 +116,7 @@ class Agent:
         self.snapshot = fold(self.snapshot, events)
         if self._synced_at is None and self.snapshot.synced:
             self._synced_at = self.setup.clock()
-            self.setup.log.info("cluster known", services=len(self.snapshot.services), node=self.host.node)
+            self._teller.cluster_known(len(self.snapshot.services), self.host.node)
 
     def sync_due(self) -> None:
         """Sync every family whose time has come."""
@@ -207,74 +140,46 @@ class Agent:
         done = sync_family(
             world, self.snapshot, setup.settings, self.host, family, setup.backend, setup.kernels[family]
         )
-        end = setup.clock()
-        failed = done.error is not None
-        counters = side.counters.after(done.change, end - start, len(done.outcome.refusals), failed=failed)
-        success = not failed and not done.outcome.refusals
-        self._tell(family, side, done, end - start)
-        if setup.cleaner is not None and not failed and done.world.planned is not None:
+        took_s = setup.clock() - start
+        if done.world.planned is not None:
+            self._follow_plan(family, side, done.world.planned.plan)
+        self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=side.error is not None)
+        if setup.cleaner is not None and done.error is None and done.world.planned is not None:
             setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
-        pace = side.pace
-        if observed:
-            look_s = max(setup.pace.observe_every_s, (end - start) / LOOK_SHARE)
-            pace = msgspec.structs.replace(pace, observe_every_s=look_s)
-        schedule = ended(began(side.schedule, start), end, success=success, observed=observed)
-        return Side(schedule, pace, done.world, counters, done.error)
+        return self._after(side, done, start, took_s, observed=observed)
 
-    def _tell(self, family: Family, side: Side, done: Pass, took_s: float) -> None:
-        """Log what a pass did, each standing trouble once in a while."""
-        log = self.setup.log.bind(family=family.label)
-        now = self.setup.clock()
-        if done.world.planned is not None and (
-            side.world.planned is None or done.world.planned.plan is not side.world.planned.plan
-        ):
-            self._tell_plan(log, done.world.planned.plan)
-        if done.error is not None:
-            if self._said.is_due((family, str(done.error)), now, REMIND_S):
-                log.error("sync failed, the rules are as they were", error=str(done.error))
+    def _follow_plan(self, family: Family, side: Side, plan: NodePlan) -> None:
+        """What a new plan asks for beside rules."""
+        if side.world.planned is not None and side.world.planned.plan is plan:
             return
-        for refusal in done.outcome.refusals:
-            if self._said.is_due((family, refusal), now, REMIND_S):
-                log.error("refused by the kernel", owner=refusal.owner, object=refusal.what, reason=refusal.reason)
-        if side.error is not None or done.change or not side.counters.syncs:
-            text = "synced" if side.counters.syncs else "synced for the first time"
-            log.info(
-                text,
-                objects=summary(done.change),
-                services=services_of(done.change),
-                took_ms=round(took_s * 1000, 1),
-            )
-
-    def _tell_plan(self, log: Logger, plan: NodePlan) -> None:
-        """What a new plan asks for beside rules, and the claims that were lost in it."""
-        for conflict in plan.conflicts:
-            if self._said.is_due(conflict, 0.0):
-                log.warning("claim lost", claim=conflict.claim, loser=str(conflict.loser), winner=str(conflict.winner))
+        self._teller.plan(family, plan)
         if plan.loopback_node_ports:
             self._ensure(ROUTE_LOCALNET)
 
+    def _after(self, side: Side, done: Pass, start: float, took_s: float, *, observed: bool) -> Side:
+        """The family's state after a pass."""
+        failed, refusals = done.error is not None, len(done.outcome.refusals)
+        pace = side.pace
+        if observed and not (failed or done.change):
+            look_s = max(self.setup.pace.observe_every_s, took_s / LOOK_SHARE)
+            pace = msgspec.structs.replace(pace, observe_every_s=look_s)
+        success = not failed and not refusals
+        return Side(
+            ended(began(side.schedule, start), start + took_s, success=success, observed=observed),
+            pace,
+            done.world,
+            side.counters.after(done.change, took_s, refusals, failed=failed),
+            done.error,
+        )
+
     def _ensure(self, sysctl: Sysctl) -> None:
+        """Set a sysctl, once; what refuses it is told with its consequence."""
         if sysctl in self._ensured:
             return
         self._ensured.add(sysctl)
         refused = self.setup.ensure(sysctl)
         if refused is not None:
-            self.setup.log.warning(
-                "sysctl cannot be set",
-                sysctl=f"{sysctl.name}={sysctl.value}",
-                found=refused.found,
-                reason=refused.reason,
-                consequence=CONSEQUENCES[sysctl],
-            )
-
-    def _complain(self, error: Exception) -> None:
-        """Log an error of a source: an object or a file that is not used once, anything else once in a while."""
-        now = self.setup.clock()
-        if isinstance(error, ParseError):
-            if self._said.is_due((error.what, error.field, error.reason), now):
-                self.setup.log.warning("object skipped", object=error.what, field=error.field, reason=error.reason)
-        elif self._said.is_due(str(error), now, REMIND_S):
-            self.setup.log.warning("source in trouble, what is known stays in force", error=str(error))
+            self._teller.refused_sysctl(refused)
 
 
 def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:

@@ -1,0 +1,96 @@
+"""What an agent says in its log: every event once, every standing trouble once in a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kproxy.core.plan import Conflict, NodePlan
+from kproxy.core.values import Family
+from kproxy.effects.logs import Logger, Recurrence
+from kproxy.effects.network import Refused, Sysctl
+from kproxy.errors import KernelError, ParseError
+from kproxy.report.changes import services_of, summary
+from kproxy.sync import Pass
+
+REMIND_S = 60.0
+"""How often a trouble that goes on is told again."""
+
+ROUTE_LOCALNET = Sysctl("net.ipv4.conf.all.route_localnet", "1")
+BE_LIBERAL = Sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
+CONSEQUENCES: Mapping[Sysctl, str] = {
+    ROUTE_LOCALNET: "NodePorts do not answer on 127.0.0.1",
+    BE_LIBERAL: "connection tracking still finds TCP packets outside the window invalid",
+}
+
+
+class Teller:
+    """Remembers what it has said."""
+
+    def __init__(self, log: Logger, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self._said = Recurrence()
+
+    def cluster_known(self, services: int, node: str) -> None:
+        """Services and EndpointSlices are complete for the first time."""
+        self._log.info("cluster known", services=services, node=node)
+
+    def trouble(self, error: Exception) -> None:
+        """A source or a watch met an error: an object that is skipped is told once."""
+        now = self._clock()
+        if isinstance(error, ParseError):
+            if self._said.is_due((error.what, error.field, error.reason), now):
+                self._log.warning("object skipped", object=error.what, field=error.field, reason=error.reason)
+        elif self._said.is_due(str(error), now, REMIND_S):
+            self._log.warning("source in trouble, what is known stays in force", error=str(error))
+
+    def refused_sysctl(self, refused: Refused) -> None:
+        """A sysctl is not as it has to be."""
+        self._log.warning(
+            "sysctl cannot be set",
+            sysctl=f"{refused.sysctl.name}={refused.sysctl.value}",
+            found=refused.found,
+            reason=refused.reason,
+            consequence=CONSEQUENCES[refused.sysctl],
+        )
+
+    def plan(self, family: Family, plan: NodePlan) -> None:
+        """What a user should know of a new plan."""
+        for conflict in plan.conflicts:
+            self._conflict(family, conflict)
+        if plan.pods is None and self._said.is_due((family, "no detector"), self._clock()):
+            self._log.warning(
+                "no packet's source is known to be a pod",
+                family=family.label,
+                remedy="set clusterCIDR, or another detectLocalMode",
+                consequence="sources outside the cluster keep their address on the way to ClusterIPs, and pods have no "
+                "short cut to Services of external policy Local",
+            )
+
+    def _conflict(self, family: Family, conflict: Conflict) -> None:
+        if self._said.is_due(conflict, self._clock()):
+            loser, winner = str(conflict.loser), str(conflict.winner)
+            self._log.warning("claim lost", family=family.label, claim=conflict.claim, loser=loser, winner=winner)
+
+    def synced(self, family: Family, done: Pass, took_s: float, *, first: bool, healed: bool) -> None:
+        """What a pass did; one that did nothing is told only if it is the `first`, or all is well again (`healed`)."""
+        log = self._log.bind(family=family.label)
+        now = self._clock()
+        if done.error is not None:
+            self._failure(log, family, done.error)
+            return
+        for refusal in done.outcome.refusals:
+            if self._said.is_due((family, refusal), now, REMIND_S):
+                log.error("refused by the kernel", owner=refusal.owner, object=refusal.what, reason=refusal.reason)
+        if first or healed or done.change:
+            named = services_of(done.change)
+            log.info(
+                "synced for the first time" if first else "synced",
+                objects=summary(done.change),
+                took_ms=round(took_s * 1000, 1),
+                **({"services": named} if named else {}),
+            )
+
+    def _failure(self, log: Logger, family: Family, error: KernelError) -> None:
+        if self._said.is_due((family, str(error)), self._clock(), REMIND_S):
+            log.error("sync failed, the rules are as they were", error=str(error))
