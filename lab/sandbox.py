@@ -160,6 +160,7 @@ def main() -> int | str:
     try:
         with tempfile.TemporaryDirectory(prefix="kproxy-sandbox-") as folder:
             play(console, arguments.backend, Path(folder))
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over: nothing is left to be interrupted
     except LabError as error:
         return f"scripts/run: {error}"
     except KeyboardInterrupt:
