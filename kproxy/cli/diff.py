@@ -6,7 +6,18 @@ from collections.abc import Mapping
 
 import click
 
-from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, FILES, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.options import (
+    BACKEND_LIVE,
+    CONFIG,
+    FAMILY,
+    FILES,
+    FURTHER,
+    KUBECONFIG,
+    NODE_IP,
+    NODE_NAME,
+    SOURCE,
+    asked,
+)
 from kproxy.cli.output import heading, note
 from kproxy.cli.verbosity import verbose
 from kproxy.core.document import diff as difference
@@ -28,7 +39,7 @@ class Undecided(KproxyError):
 
 
 @click.command()
-@asked(FILES, SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @verbose
 def diff(question: Asked) -> int:
     """Show what run would change in this kernel now; nothing is changed. Needs root.

@@ -11,6 +11,7 @@ from kproxy.cli.options import (
     CONFIG,
     FAMILY,
     FILES,
+    FURTHER,
     KUBECONFIG,
     NODE_IP,
     NODE_NAME,
@@ -33,7 +34,7 @@ AGREE, DISAGREE = 0, 1
 
 
 @click.command()
-@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @click.option(
     "--flow",
     "flows",

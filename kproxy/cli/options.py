@@ -15,24 +15,42 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FAMILIES = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "both": (Family.IPV4, Family.IPV6)}
 
+
+def _backends(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Words for a shell that completes the name of a backend."""
+    from kproxy.wiring.backends import backend_names  # noqa: PLC0415 - only when a shell asks
+
+    return [name for name in backend_names() if name.startswith(begun)]
+
+
 FILES = click.option(
     "-f",
     "--filename",
     "files",
     multiple=True,
+    type=click.Path(),
     metavar="FILE_OR_DIR",
     help="Manifests (YAML or JSON) to read Services from; - is standard input. Repeatable.",
 )
+FURTHER = click.argument("further", nargs=-1, type=click.Path(), metavar="[-f FILE_OR_DIR…]")
+"""What a shell's `-f *.yaml` leaves behind the first file; more of FILES."""
 SOURCE = click.option(
     "--source",
     default=KUBERNETES,
     show_default=True,
+    type=click.Path(file_okay=False),
     metavar="kubernetes|DIR",
     help="Where Services come from: an API server, or a directory of manifests.",
 )
-CONFIG = click.option("--config", metavar="FILE", help="A KubeProxyConfiguration, as kube-proxy takes it.")
+CONFIG = click.option(
+    "--config", type=click.Path(), metavar="FILE", help="A KubeProxyConfiguration, as kube-proxy takes it."
+)
 KUBECONFIG = click.option(
-    "--kubeconfig", default="", metavar="FILE", help="Overrides the configuration's clientConnection.kubeconfig."
+    "--kubeconfig",
+    default="",
+    type=click.Path(),
+    metavar="FILE",
+    help="Overrides the configuration's clientConnection.kubeconfig.",
 )
 NODE_NAME = click.option(
     "--node-name", default="", metavar="NAME", help="Default: hostnameOverride, else this machine's hostname."
@@ -48,11 +66,16 @@ FAMILY = click.option(
     "--family", type=click.Choice(list(FAMILIES)), default="both", show_default=True, help="Which IP family."
 )
 BACKEND_LIVE = click.option(
-    "--backend", default="", metavar="NAME", help="Default: the configuration's mode, else the best this kernel can."
+    "--backend",
+    default="",
+    shell_complete=_backends,
+    metavar="NAME",
+    help="Default: the configuration's mode, else the best this kernel can.",
 )
 BACKEND_OFFLINE = click.option(
     "--backend",
     default="",
+    shell_complete=_backends,
     metavar="NAME",
     help="iptables or nftables. Default: the configuration's mode, else nftables.",
 )
@@ -68,6 +91,8 @@ def asked(*options: Callable[[F], F]) -> Callable[[Callable[..., Any]], Callable
         @functools.wraps(function)
         def command(**given: Any) -> Any:  # noqa: ANN401 - what click passes
             fields = {name: given.pop(name) for name in _FIELDS & given.keys()}
+            if further := given.pop("further", ()):
+                fields["files"] = _all_files(fields["files"], further)
             if "family" in fields:
                 fields["families"] = FAMILIES[fields.pop("family")]
             return function(Asked(**fields), **given)
@@ -77,3 +102,10 @@ def asked(*options: Callable[[F], F]) -> Callable[[Callable[..., Any]], Callable
         return command
 
     return decorate
+
+
+def _all_files(named: tuple[str, ...], further: tuple[str, ...]) -> tuple[str, ...]:
+    """The files of `-f a b c`; without an -f in front a bare word was meant as something else."""
+    if not named:
+        raise click.UsageError(f"{further[0]!r} stands alone: manifests are named with -f FILE_OR_DIR …")
+    return (*named, *further)

@@ -11,6 +11,7 @@ from kproxy.cli.options import (
     CONFIG,
     FAMILY,
     FILES,
+    FURTHER,
     KUBECONFIG,
     NODE_IP,
     NODE_NAME,
@@ -47,7 +48,7 @@ class Seen(Value, frozen=True):
 
 
 @click.command()
-@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @SERVICE
 @output_option("json", "yaml", "wide")
 @verbose
@@ -70,7 +71,7 @@ def services(question: Asked, service: str | None, output: str | None) -> None:
 
 
 @click.command()
-@asked(FILES, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @SERVICE
 @output_option("json", "yaml")
 @verbose

@@ -51,6 +51,16 @@ def test_render_takes_files_directories_and_standard_input_and_prints_the_same()
     assert ways[0].code == 0
 
 
+@pytest.mark.parametrize("command", ["render", "plan", "services"])
+def test_words_after_a_file_are_further_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    """A shell makes `-f a.yaml b.yaml` of `-f *.yaml`."""
+    for number, document in enumerate((MANIFESTS / "shop" / "shop.yaml").read_text().split("---\n")):
+        (tmp_path / f"{number}.yaml").write_text(document)
+    files = [str(path) for path in sorted(tmp_path.iterdir())]
+    assert len(files) > 1
+    assert run_here(capsys, command, "-f", *files, *COMMON).out == run_here(capsys, command, *SHOP).out
+
+
 @BACKENDS
 def test_render_narrowed_prints_only_that_service(capsys: pytest.CaptureFixture[str], backend: str) -> None:
     whole = run_here(capsys, "render", "--backend", backend, *SHOP).out
@@ -183,6 +193,8 @@ def test_no_services_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path,
     ("arguments", "said"),
     [
         (["render"], "Error: name manifests with -f FILE_OR_DIR (or - for standard input)"),
+        (["plan", "shop/cart"], "Error: 'shop/cart' stands alone: manifests are named with -f FILE_OR_DIR …"),
+        (["render", *SHOP, "nowhere"], "kproxy: nowhere: No such file or directory"),
         (["render", "-f", "nowhere"], "kproxy: nowhere: No such file or directory"),
         (["render", *SHOP, "--config", "nowhere.yaml"], "kproxy: --config nowhere.yaml: No such file"),
         (["render", *SHOP, "--backend", "iptable"], "kproxy: there is no backend 'iptable' (did you mean iptables?)"),

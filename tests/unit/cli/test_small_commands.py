@@ -39,6 +39,16 @@ def test_completion_completes_commands_and_options() -> None:
     assert complete("kproxy expl", 1) == "plain,explain\n"
     assert complete("kproxy explain --fl", 2) == "plain,--flow\n"
     assert complete("kproxy render --family ipv", 3) == "plain,ipv4\nplain,ipv6\n"
+    assert complete("kproxy render --backend ip", 3) == "plain,iptables\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [("-f", "file"), ("-f a", "file"), ("--config", "file"), ("--source", "dir")]
+)
+def test_completion_leaves_names_of_files_to_the_shell(words: str, kind: str) -> None:
+    line = f"kproxy services {words} ma"
+    asked = {"_KPROXY_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    assert run_program(env={**os.environ, **asked}).out == f"{kind},ma\n"
 
 
 def test_an_option_for_those_who_expect_one(capsys: pytest.CaptureFixture[str]) -> None:
