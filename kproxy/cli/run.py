@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import FrameType
 
 import click
 
+from kproxy.agent import Agent
 from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
 from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
@@ -49,28 +50,34 @@ def run(session: Session, question: Asked, once: bool, log_format: str | None) -
     for warning in config.warnings:
         log.warning("configuration", remark=warning)
     signals: list[int] = []
+    agents: list[Agent] = []
+    _on_signals(agents, signals)
     try:
         with open_agent(question, config, log, once=once) as agent:
-            _on_signals(agent.stop, signals)
+            agents.append(agent)
             agent.run()
     except Overdue:
-        log.warning("stopped in the middle of a sync; the next start looks at the kernel first")
+        log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
     if signals:
         log.info("stopped, the rules stay", signal=signal.Signals(signals[0]).name)
     return INTERRUPTED if signal.SIGINT in signals else 0
 
 
-def _on_signals(stop: Callable[[], None], signals: list[int]) -> None:
-    """Let SIGTERM and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once."""
+def _on_signals(agents: Sequence[Agent], signals: list[int]) -> None:
+    """Let SIGTERM and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once.
+
+    Before there is an agent nothing is worth waiting for.
+    """
 
     def overdue(_number: int, _frame: FrameType | None) -> None:
         raise Overdue
 
     def end(number: int, _frame: FrameType | None) -> None:
         signals.append(number)
-        signal.signal(number, overdue)
+        if len(signals) > 1 or not agents:
+            raise Overdue
         signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
-        stop()
+        agents[0].stop()
 
     signal.signal(signal.SIGALRM, overdue)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ from typing import TextIO
 import click
 
 from kproxy.errors import KproxyError
+from kproxy.report.layout import printable
 
 PROGRAM = "kproxy"
 COMPLETION_VARIABLE = "_KPROXY_COMPLETE"
@@ -78,7 +79,7 @@ def _say(text: str) -> None:
     """A sentence on standard error, if anybody listens."""
     with contextlib.suppress(OSError):
         lines = text.splitlines() or [""]
-        click.echo("\n".join(f"{PROGRAM}: {line}" for line in lines), err=True)
+        click.echo("\n".join(f"{PROGRAM}: {printable(line)}" for line in lines), err=True)
 
 
 def _silence(stream: TextIO) -> None:
