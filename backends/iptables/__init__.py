@@ -2,7 +2,7 @@
 
 `names`, `words`, `tree`, `leaves`, `chains`, `base` and `compile` make the
 Document; `render`, `parse`, `matches` and `trace` read and write it;
-`variant` and `kernel` are the door. Only the door starts programs, and it is
+`kernel` is the door. Only the door starts programs, and it is
 imported when it is opened.
 """
 

@@ -125,8 +125,8 @@ def _chain_of(table: Table, port: PortPlan, of: str, words: Words, uses: Mapping
 
 
 def _tables(port: PortPlan, of: str, words: Words) -> dict[Routes, Table]:
-    """The tables that frontends of this port use and that do not refuse everybody."""
-    internal = {frontend.kind.is_internal for frontend in port.frontends}
+    """The tables that do not refuse everybody, of frontends that admit somebody."""
+    internal = {frontend.kind.is_internal for frontend in port.frontends if frontend.allow_from != ()}
     kinds = {port.external: "EXT"} if False in internal else {}
     kinds |= {port.internal: "INT"} if True in internal else {}
     return {

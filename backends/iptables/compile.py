@@ -15,13 +15,15 @@ from backends.iptables.chains import Part, compile_service
 from backends.iptables.leaves import Leaves, Tree, layouts
 from backends.iptables.tree import grow
 from backends.iptables.words import Words, words_for
-from kproxy.core.document import BASE, Document, Fragment, Owner
+from kproxy.core.changes import changed_keys
+from kproxy.core.document import BASE, Fragment, Owner
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import ObjectKey
 from kproxy.ports import Compiled
 
 Parts = Mapping[ObjectKey, Part]
 Trees = Mapping[Tree, Fragment]
+NO_LEAVES: Leaves = {}
 
 
 class Chains(Compiled, frozen=True):
@@ -35,56 +37,49 @@ class Chains(Compiled, frozen=True):
 def compile_plan(plan: NodePlan, previous: Compiled | None) -> Chains:
     """The Document of a plan; `previous` only saves work. ConfigError if the pods' interface has no usable name."""
     words = words_for(plan)
-    last = previous if isinstance(previous, Chains) and previous.words == words else None
-    parts = _parts(plan, words, last.parts if last else {})
-    trees = _trees(words, parts, last)
-    return Chains(plan, _document(plan, words, parts, trees), words, parts, trees)
+    if isinstance(previous, Chains) and previous.words == words:
+        return _compile_changes(plan, words, previous)
+    parts = {key: compile_service(service, words) for key, service in plan.services.items()}
+    trees = {tree: grow(layout, _rules(tree, parts.values())) for tree, layout in layouts(words).items()}
+    document: dict[Owner, Fragment] = {BASE: _base(plan, words, parts, trees)}
+    document.update((tree.value, chains) for tree, chains in trees.items())
+    document.update((part.owner, part.fragment) for part in parts.values() if part.fragment)
+    return Chains(plan, document, words, parts, trees)
 
 
-def _parts(plan: NodePlan, words: Words, known: Parts) -> Parts:
-    return {
-        key: part if (part := known.get(key)) is not None and part.plan is service else compile_service(service, words)
-        for key, service in plan.services.items()
-    }
-
-
-def _trees(words: Words, parts: Parts, last: Chains | None) -> Trees:
-    """Every tree, grown anew only where a leaf came, went or changed."""
-    plans = layouts(words)
-    if last is None:
-        return {tree: grow(layout, _rules(tree, parts.values())) for tree, layout in plans.items()}
-    stale = _changed_trees(last.parts, parts)
-    return {
+def _compile_changes(plan: NodePlan, words: Words, last: Chains) -> Chains:
+    """Copies of the last mappings, with what has changed."""
+    parts, document = dict(last.parts), dict(last.document)
+    stale: set[Tree] = set()
+    for key in changed_keys(last.plan.services, plan.services):
+        old = parts.pop(key, None)
+        if old is not None:
+            document.pop(old.owner, None)
+        service = plan.services.get(key)
+        new = None if service is None else compile_service(service, words)
+        if new is not None:
+            parts[key] = new
+            if new.fragment:
+                document[new.owner] = new.fragment
+        stale |= _differing(old.leaves if old else NO_LEAVES, new.leaves if new else NO_LEAVES)
+    trees = {
         tree: grow(layout, _rules(tree, parts.values())) if tree in stale else last.trees[tree]
-        for tree, layout in plans.items()
+        for tree, layout in layouts(words).items()
     }
+    document.update((tree.value, chains) for tree, chains in trees.items())
+    document[BASE] = _base(plan, words, parts, trees)
+    return Chains(plan, document, words, parts, trees)
 
 
 def _rules(tree: Tree, parts: Iterable[Part]) -> dict[int, str]:
     return {key: rule for part in parts for key, rule in part.leaves.get(tree, ())}
 
 
-def _changed_trees(before: Parts, after: Parts) -> set[Tree]:
-    nothing: Leaves = {}
-    changed: set[Tree] = set()
-    for key, part in after.items():
-        old = before.get(key)
-        if part is not old:
-            changed |= _differing(old.leaves if old else nothing, part.leaves)
-    if len(before) != len(after) or before.keys() != after.keys():
-        for key in before.keys() - after.keys():
-            changed |= before[key].leaves.keys()
-    return changed
-
-
 def _differing(one: Leaves, other: Leaves) -> set[Tree]:
     return {tree for tree in one.keys() | other.keys() if one.get(tree) != other.get(tree)}
 
 
-def _document(plan: NodePlan, words: Words, parts: Parts, trees: Trees) -> Document:
+def _base(plan: NodePlan, words: Words, parts: Parts, trees: Trees) -> Fragment:
     in_chain = words.unlisted and Tree.UNLISTED not in trees
     spared = sorted(_rules(Tree.UNLISTED, parts.values()).items()) if in_chain else []
-    document: dict[Owner, Fragment] = {BASE: base_fragment(plan, words, [rule for _, rule in spared])}
-    document.update((tree.value, chains) for tree, chains in trees.items())
-    document.update((part.owner, part.fragment) for part in parts.values() if part.fragment)
-    return document
+    return base_fragment(plan, words, [rule for _, rule in spared])

@@ -15,11 +15,11 @@ import structlog
 from backends.iptables.names import FILTER, NAT, ChainId
 from backends.iptables.parse import parse
 from backends.iptables.restore import Section, edits, inverse, restore_input, section_lines, sections
-from backends.iptables.variant import Read, Tools, Variant, find_tools, read_proc
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.process import ProcessTimeout, Result, Run
+from kproxy.effects.xtables import Read, Tools, Variant, find_tools, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.ports import Outcome
 

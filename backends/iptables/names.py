@@ -11,7 +11,7 @@ import base64
 import hashlib
 from typing import Final, NamedTuple
 
-from kproxy.core.values import Family, ObjectKey, Protocol
+from kproxy.core.values import ObjectKey, Protocol
 
 PREFIX: Final = "KPROXY-"
 NAT: Final = "nat"
@@ -52,8 +52,6 @@ HOOKS: Final = {
     ChainId(FILTER, "OUTPUT"): OUTPUT,
 }
 """Which chain of ours a built-in chain jumps to."""
-
-TOOLS: Final = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 READABLE_TREE_BITS: Final = 50
 """An IPv4 address, protocol and port; longer prefixes (IPv6) are hashed."""

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Final
 
-from backends.iptables.names import TOOLS, ChainId, is_ours
+from backends.iptables.names import ChainId, is_ours
 from backends.iptables.restore import Edit, creation, edits, restore_input, sections
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
+
+TOOLS: Final = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 HEADER: Final = """\
 # {label} rules of kproxy; load them with {tool}-restore --noflush where none of kproxy's stand
