@@ -168,6 +168,12 @@ class Cleaner:
             self._changing.discard(plan.family)
             self._woken.notify_all()
 
+    def services(self) -> Services:
+        """The Services of all families, as they were last in force; for whoever counts flows."""
+        with self._woken:
+            known = tuple(self._in_force.values())
+        return index([one.plan for one in known], {address for one in known for address in one.addresses})
+
     def _run(self) -> None:
         try:
             while True:

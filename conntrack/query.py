@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from collections.abc import Mapping
 
 from conntrack.entry import Entry
@@ -30,6 +31,10 @@ _STATUS: Mapping[str, tuple[Status, Status]] = {
 
 _NUMBERS: Mapping[str, int] = {name: number for number, name in PROTOCOL_NAMES.items()}
 _STATES = frozenset((*PROGRESS, *(name for names in STATE_NAMES.values() for name in names)))
+_ENDPOINT = re.compile(
+    r"(?P<bare6>[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
+    r"|(?:\[(?P<in6>[0-9A-Fa-f:.]+)\]|(?P<in4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?"
+)
 _MOST_PORTS = 65535
 _MOST_PROTOCOLS = 255
 
@@ -116,7 +121,7 @@ def _has(entry: Entry, nat: Nat) -> bool:
 
 def protocol_of(text: str) -> int:
     """A protocol by name or number; ConfigError if there is none such."""
-    number = _NUMBERS.get(text.lower(), int(text) if text.isdecimal() else -1)
+    number = _NUMBERS.get(text.lower(), int(text) if text.isascii() and text.isdecimal() else -1)
     if not 0 <= number <= _MOST_PROTOCOLS:
         raise ConfigError(f"--protocol {text[:80]!r}: write one of {', '.join(_NUMBERS)}, or a number from 0 to 255")
     return number
@@ -140,15 +145,12 @@ def client_of(text: str) -> Network:
 
 def endpoint_of(text: str) -> tuple[str, int | None]:
     """An address, with a port or without (IPv6 with a port in brackets); ConfigError if it is neither."""
-    address, port = text, ""
-    if text.startswith("["):
-        address, _, port = text[1:].partition("]:") if "]:" in text else (text[1:].removesuffix("]"), "", "")
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
+    match = _ENDPOINT.fullmatch(text)
     try:
-        canonical, number = canonical_address(address), int(port) if port else None
+        canonical = canonical_address((match["bare6"] or match["in6"] or match["in4"]) if match else text)
     except ValueError as error:
         raise ConfigError(f"--endpoint {text[:80]!r}: write 10.244.0.7, 10.244.0.7:8080 or [fd00::7]:8080") from error
+    number = int(match["port"]) if match and match["port"] else None
     if number is not None and not 0 < number <= _MOST_PORTS:
         raise ConfigError(f"--endpoint {text[:80]!r}: the port must be from 1 to 65535")
     return canonical, number

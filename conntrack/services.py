@@ -63,11 +63,6 @@ class Services(Value, frozen=True):
             return self.loopback_node_ports
         return address in self.node_port_addresses
 
-    def named(self, key: ObjectKey) -> frozenset[Door]:
-        """The ports of a Service, of both families; none for a Service that is not known."""
-        found = (self.made_of.get((version, key)) for version in (4, 6))
-        return frozenset(door for made in found if made is not None for door in made[1].values())
-
 
 def index(plans: Iterable[NodePlan], node_addresses: Iterable[str], previous: Services | None = None) -> Services:
     """The frontends of these plans. `node_addresses` are this node's own, both families, canonical."""

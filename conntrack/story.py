@@ -15,9 +15,9 @@ from kproxy.core.values import PROTOCOL_NUMBERS, Protocol, Value, canonical_addr
 from kproxy.errors import ConfigError
 
 FORM = "write FROM[:PORT],TO:PORT/PROTO, for example 10.244.0.7,10.96.0.10:53/UDP, or the number of a flow's id"
-_ADDRESS = r"(?:\[(?P<{0}6>[0-9A-Fa-f:.]+)\]|(?P<{0}>[0-9A-Fa-f:.]+?))"
 _FLOW = re.compile(
-    _ADDRESS.format("source") + r"(?::(?P<source_port>[0-9]{1,5}))?,"
+    r"(?:(?P<bare6>[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
+    r"|(?:\[(?P<source6>[0-9A-Fa-f:.]+)\]|(?P<source>[0-9.]+))(?::(?P<source_port>[0-9]{1,5}))?),"
     r"(?:\[(?P<to6>[0-9A-Fa-f:.]+)\]|(?P<to>[0-9.]+)):(?P<port>[0-9]{1,5})/(?P<protocol>[A-Za-z0-9]+)"
 )
 _PROTOCOLS: Mapping[int, Protocol] = {number: protocol for protocol, number in PROTOCOL_NUMBERS.items()}
@@ -46,14 +46,14 @@ class Named(Value, frozen=True):
 
 def parse_named(text: str) -> Named:
     """The flows that a text of `FORM` means; ConfigError if it is not of that form."""
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         return Named(id=int(text))
     match = _FLOW.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"FLOW {text[:80]!r} is not understood: {FORM}")
     try:
         return Named(
-            source=canonical_address(match["source6"] or match["source"]),
+            source=canonical_address(match["bare6"] or match["source6"] or match["source"]),
             source_port=int(match["source_port"]) if match["source_port"] else None,
             destination=canonical_address(match["to6"] or match["to"]),
             port=int(match["port"]),
