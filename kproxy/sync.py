@@ -6,6 +6,10 @@ observed. There are no "needs a full sync" flags.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 from kproxy.core.document import Change, Document, diff
 from kproxy.core.host import Host, Settings
 from kproxy.core.planner import Planned, plan_node
@@ -13,6 +17,8 @@ from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value
 from kproxy.errors import KernelError
 from kproxy.ports import Backend, Compiled, Kernel, Outcome
+
+T = TypeVar("T")
 
 
 class World(Value, frozen=True):
@@ -30,25 +36,53 @@ class Pass(Value, frozen=True):
     change: Change
     outcome: Outcome
     error: KernelError | None = None
+    stages: Mapping[str, float] = {}
+    """How long each stage took that was reached, in seconds."""
 
 
 def sync_family(
-    world: World, snapshot: Snapshot, settings: Settings, host: Host, family: Family, backend: Backend, kernel: Kernel
+    world: World,
+    snapshot: Snapshot,
+    settings: Settings,
+    host: Host,
+    family: Family,
+    backend: Backend,
+    kernel: Kernel,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Pass:
     """Bring the kernel to what the snapshot asks for; a KernelError is returned, never raised."""
-    planned = plan_node(snapshot, settings, host, backend.traits, family, world.planned)
-    compiled = backend.compile(planned.plan, world.compiled)
+    laps = Laps(clock)
+    planned = laps.after("plan", plan_node(snapshot, settings, host, backend.traits, family, world.planned))
+    compiled = laps.after("compile", backend.compile(planned.plan, world.compiled))
     after = World(planned, compiled, None)
     change, outcome = NOTHING, Outcome()
     try:
-        have = kernel.observe() if world.applied is None else world.applied
-        change = diff(have, compiled.document)
+        have = world.applied
+        if have is None:
+            have = laps.after("observe", kernel.observe())
+        change = laps.after("diff", diff(have, compiled.document))
         if change:
-            outcome = kernel.apply(change)
+            outcome = laps.after("apply", kernel.apply(change))
     except KernelError as error:
-        return Pass(after, change, outcome, error)
+        return Pass(after, change, outcome, error, laps.stages)
     applied = None if outcome.refusals else compiled.document
-    return Pass(World(planned, compiled, applied), change, outcome)
+    return Pass(World(planned, compiled, applied), change, outcome, None, laps.stages)
+
+
+class Laps:
+    """Times stages: each ends when its result is there."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self.stages: dict[str, float] = {}
+
+    def after(self, stage: str, result: T) -> T:
+        """The result of a stage that has ended now."""
+        now = self._clock()
+        self.stages[stage] = now - self._last
+        self._last = now
+        return result
 
 
 NOTHING = Change({}, {}, {})

@@ -5,6 +5,6 @@
 
 from kproxy.agent.loop import NODE_WAIT_S, Agent
 from kproxy.agent.telling import BE_LIBERAL, REMIND_S, ROUTE_LOCALNET
-from kproxy.agent.values import Setup
+from kproxy.agent.values import Setup, State
 
-__all__ = ["BE_LIBERAL", "NODE_WAIT_S", "REMIND_S", "ROUTE_LOCALNET", "Agent", "Setup"]
+__all__ = ["BE_LIBERAL", "NODE_WAIT_S", "REMIND_S", "ROUTE_LOCALNET", "Agent", "Setup", "State"]

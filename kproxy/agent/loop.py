@@ -13,14 +13,17 @@ from collections.abc import Sequence
 import msgspec
 
 from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
-from kproxy.agent.values import Addresses, Events, Message, Setup, Side, Stop, Trouble
+from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Trouble
+from kproxy.core.changes import changed_keys
+from kproxy.core.host import Settings
 from kproxy.core.model import Event, Kind
 from kproxy.core.plan import NodePlan
-from kproxy.core.schedule import began, changed, ended, look_is_due, next_due
+from kproxy.core.schedule import Pace, began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family
 from kproxy.effects.network import Sysctl
 from kproxy.ports import Outcome
+from kproxy.report.news import Heard, Synced, Troubled
 from kproxy.sync import Pass, sync_family
 
 NODE_WAIT_S = 3.0
@@ -30,7 +33,10 @@ LOOK_SHARE = 0.01
 
 
 class Agent:
-    """One node's agent; `put`, `fail`, `move` and `stop` may be called from any thread and from signal handlers."""
+    """One node's agent.
+
+    `put`, `fail`, `move`, `configure` and `state` are for any thread, `stop` for signal handlers too.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -42,29 +48,47 @@ class Agent:
         self._synced_at: float | None = None
         self._ensured: set[Sysctl] = set()
         self._stopped = False
+        self._unheard_since: float | None = None
 
     def put(self, events: Sequence[Event]) -> None:
         """Take over events."""
-        self._inbox.put(Events(events))
+        self._send(Events(events))
 
     def fail(self, error: Exception) -> None:
         """Take note of an error."""
-        self._inbox.put(Trouble(error))
+        self._send(Trouble(error))
 
     def move(self, addresses: frozenset[str]) -> None:
         """Take over this node's addresses."""
-        self._inbox.put(Addresses(addresses))
+        self._send(Addresses(addresses))
+
+    def configure(self, settings: Settings, pace: Pace, primary: tuple[str, ...]) -> None:
+        """Take over another configuration."""
+        self._send(Reconfigure(settings, pace, primary))
 
     def stop(self) -> None:
         """End soon."""
-        self._inbox.put(Stop())
+        self._send(Stop())
+
+    def _send(self, message: Message) -> None:
+        if self._unheard_since is None:
+            self._unheard_since = self.setup.clock()
+        self._inbox.put(message)
+
+    @property
+    def state(self) -> State:
+        """What the agent knows now; from any thread. Each part is whole, the parts may be moments apart."""
+        setup = self.setup
+        now, since = setup.clock(), self._unheard_since
+        return State(self.snapshot, self.host, setup.settings, setup.backend, dict(self.sides), now, since)
 
     def run(self) -> None:
         """Follow until stopped; with `once`, until each family has been synced, and then raise what went wrong."""
         if self.setup.settings.tcp_be_liberal:
             self._ensure(BE_LIBERAL)
         while not self._stopped:
-            self.listen(self.wait_s())
+            self.setup.beat()
+            self.listen(shorter(self.wait_s(), self.setup.beat_s))
             if not self._stopped:
                 self.sync_due()
             if self.setup.once and all(side.counters.syncs for side in self.sides.values()):
@@ -96,21 +120,37 @@ class Agent:
             messages = [self._inbox.get(timeout=wait_s)]
         except queue.Empty:
             return
+        self._unheard_since = None
         while not self._inbox.empty():
             messages.append(self._inbox.get())
-        before = self.snapshot, self.host
+        before = self.snapshot, self.host, self.setup
         self._take([event for message in messages if isinstance(message, Events) for event in message.events])
         for message in messages:
             if isinstance(message, Trouble):
                 self._teller.trouble(message.error)
+                self.setup.tell(Troubled(message.error))
             elif isinstance(message, Addresses):
                 self.host = msgspec.structs.replace(self.host, addresses=message.addresses)
+            elif isinstance(message, Reconfigure):
+                self._reconfigure(message)
             elif isinstance(message, Stop):
                 self._stopped = True
-        if self.snapshot is not before[0] or self.host != before[1]:
+        if self.snapshot is not before[0] or self.host != before[1] or self.setup is not before[2]:
             now = self.setup.clock()
             for family, side in self.sides.items():
                 self.sides[family] = msgspec.structs.replace(side, schedule=changed(side.schedule, now))
+            services = len(changed_keys(before[0].services, self.snapshot.services))
+            endpoints = len(changed_keys(before[0].slices, self.snapshot.slices))
+            self.setup.tell(Heard(self.setup.wall(), tuple(self.sides), services, endpoints))
+
+    def _reconfigure(self, wanted: Reconfigure) -> None:
+        """Follow another configuration from the next pass on; what stands keeps its pace of looks until then."""
+        self.setup = msgspec.structs.replace(self.setup, settings=wanted.settings, pace=wanted.pace)
+        self.host = msgspec.structs.replace(self.host, primary=wanted.primary)
+        for family, side in self.sides.items():
+            self.sides[family] = msgspec.structs.replace(side, pace=wanted.pace)
+        if wanted.settings.tcp_be_liberal:
+            self._ensure(BE_LIBERAL)
 
     def _take(self, events: Sequence[Event]) -> None:
         self.snapshot = fold(self.snapshot, events)
@@ -146,7 +186,29 @@ class Agent:
         self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=side.error is not None)
         if setup.cleaner is not None and done.error is None and done.world.planned is not None:
             setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
-        return self._after(side, done, start, took_s, observed=observed)
+        after = self._after(side, done, start, took_s, observed=observed)
+        setup.tell(self._news(family, side, after, done, took_s, observed=observed))
+        return after
+
+    def _news(self, family: Family, side: Side, after: Side, done: Pass, took_s: float, *, observed: bool) -> Synced:
+        """What is told of a pass."""
+        known = after.world.planned
+        is_same = known is not None and side.world.planned is not None and known.plan is side.world.planned.plan
+        since = side.schedule.unapplied_since
+        return Synced(
+            at=self.setup.wall(),
+            family=family,
+            backend=self.setup.backend.name,
+            took_s=took_s,
+            stages=done.stages,
+            observed=observed,
+            change=done.change,
+            refusals=done.outcome.refusals,
+            error=done.error,
+            plan=known.plan if known else None,
+            waited_s=None if since is None else self.setup.clock() - since,
+            drifted=bool(observed and is_same and side.world.applied is not None and done.change),
+        )
 
     def _follow_plan(self, family: Family, side: Side, plan: NodePlan) -> None:
         """What a new plan asks for beside rules."""
@@ -170,6 +232,7 @@ class Agent:
             done.world,
             side.counters.after(done.change, took_s, refusals, failed=failed),
             done.error,
+            self.setup.wall() if success else side.updated_at,
         )
 
     def _ensure(self, sysctl: Sysctl) -> None:
@@ -180,6 +243,11 @@ class Agent:
         refused = self.setup.ensure(sysctl)
         if refused is not None:
             self._teller.refused_sysctl(refused)
+
+
+def shorter(one_s: float | None, other_s: float | None) -> float | None:
+    """The shorter of two waits; None is endless."""
+    return min((wait_s for wait_s in (one_s, other_s) if wait_s is not None), default=None)
 
 
 def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:

@@ -9,12 +9,14 @@ from conntrack.cleaner import Cleaner
 from kproxy.core.host import Host, Settings
 from kproxy.core.model import Event
 from kproxy.core.schedule import Pace, Schedule
+from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import Refused, Sysctl, ensure
 from kproxy.errors import KernelError
 from kproxy.ports import Backend, Kernel
 from kproxy.report.counters import SyncCounters
+from kproxy.report.news import News
 from kproxy.sync import World
 
 
@@ -36,11 +38,28 @@ class Addresses(Value, frozen=True):
     addresses: frozenset[str]
 
 
+class Reconfigure(Value, frozen=True):
+    """The configuration is now this, as far as an agent can follow it."""
+
+    settings: Settings
+    pace: Pace
+    primary: tuple[str, ...]
+    """The node's primary addresses, as `Host.primary`."""
+
+
 class Stop(Value, frozen=True):
     """The agent is to end."""
 
 
-Message = Events | Trouble | Addresses | Stop
+Message = Events | Trouble | Addresses | Reconfigure | Stop
+
+
+def unheard(_news: News) -> None:
+    """Nobody is told."""
+
+
+def heartless() -> None:
+    """Nobody asks whether the agent lives."""
 
 
 class Setup(Value, frozen=True):
@@ -56,7 +75,13 @@ class Setup(Value, frozen=True):
     """End after each family's first sync."""
     cleaner: Cleaner | None = None
     """Removes stale connections after syncs; None: nobody does."""
+    tell: Callable[[News], None] = unheard
+    """Hears, in the agent's thread, what it does; it must return at once."""
+    beat: Callable[[], None] = heartless
+    """Called between passes, at least every `beat_s`."""
+    beat_s: float | None = None
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     ensure: Callable[[Sysctl], Refused | None] = ensure
 
 
@@ -69,3 +94,19 @@ class Side(Value, frozen=True):
     counters: SyncCounters = SyncCounters()
     error: KernelError | None = None
     """Why the last sync failed."""
+    updated_at: float | None = None
+    """When a sync last succeeded, in seconds since the epoch."""
+
+
+class State(Value, frozen=True):
+    """What an agent knows at one moment; made for other threads to read."""
+
+    snapshot: Snapshot
+    host: Host
+    settings: Settings
+    backend: Backend
+    sides: Mapping[Family, Side]
+    now: float
+    """The agent's clock: what the schedules' times are compared with."""
+    unheard_since: float | None
+    """Since when a message waits to be taken up; None: none does."""

@@ -1,0 +1,264 @@
+"""The HTTP door: a few sockets, one thread that waits for all of them, and few that answer; waitress does the protocol.
+
+Rules kept: only GET and HEAD are answered; a request is small, a client that is silent is let go, and connections are
+counted, so that nobody can take memory or threads from the proxy; sockets open and close while the server runs; no
+answer names the server's software; an error of ours is a plain 500.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
+from waitress.task import ThreadedTaskDispatcher
+
+from kproxy.core.values import Value
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+CONNECTIONS: Final = 64
+"""How many clients may be connected to one server at a time; more wait in the kernel's queue."""
+SILENCE_S: Final = 10
+"""A connection without a request for so long is closed."""
+HEADER_BYTES: Final = 16 * 1024
+BODY_BYTES: Final = 4 * 1024
+"""No answer depends on a body; a small one does no harm."""
+OBJECTS_PER_LISTENER: Final = 2
+"""waitress keeps a socket and a trigger for each listener in the map that it counts connections by."""
+PATIENCE_S: Final = 1
+"""How long closing waits for threads."""
+
+METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class Page(Value, frozen=True):
+    """An answer."""
+
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    status: HTTPStatus = HTTPStatus.OK
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Request(Value, frozen=True):
+    """What is asked for: the path, decoded, and the part after the question mark as it came."""
+
+    path: str
+    query: str = ""
+
+
+Answer = Callable[[Request], Page]
+NOT_FOUND = Page(b"404 page not found\n", status=HTTPStatus.NOT_FOUND)
+NOT_ALLOWED = Page(
+    b"405 method not allowed\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(METHODS))),)
+)
+FAILED = Page(b"500 internal server error\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class Site(Value, frozen=True):
+    """Pages by path; a path that ends in `/` stands for all that begin so."""
+
+    pages: Mapping[str, Answer]
+
+    def __call__(self, request: Request) -> Page:
+        """The page of the longest path that fits, or a 404."""
+        exact = self.pages.get(request.path)
+        if exact is not None:
+            return exact(request)
+        prefixes = [path for path in self.pages if path.endswith("/") and request.path.startswith(path)]
+        return self.pages[max(prefixes, key=len)](request) if prefixes else NOT_FOUND
+
+
+class Wsgi:
+    """An Answer as a WSGI application; what it raises is logged by `complain` and answered with 500."""
+
+    def __init__(self, answer: Answer, complain: Callable[[Exception], None]) -> None:
+        self._answer = answer
+        self._complain = complain
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """One request."""
+        page = self._page(environ)
+        headers = [
+            ("Content-Type", page.content_type),
+            ("X-Content-Type-Options", "nosniff"),
+            *page.headers,
+            ("Content-Length", str(len(page.body))),
+        ]
+        start(f"{page.status.value} {page.status.phrase}", headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [page.body]
+
+    def _page(self, environ: WSGIEnvironment) -> Page:
+        if environ["REQUEST_METHOD"] not in METHODS:
+            return NOT_ALLOWED
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")
+        try:
+            return self._answer(Request(path, environ.get("QUERY_STRING", "")))
+        except Exception as error:  # noqa: BLE001 - a page that fails must not end a thread
+            self._complain(error)
+            return FAILED
+
+
+class HttpServer:
+    """Answers on any number of sockets until it is closed; `listen` and `close` may be called from any thread."""
+
+    def __init__(self, name: str, complain: Callable[[Exception], None], threads: int = 2) -> None:
+        """Starts the threads, which answer nothing as long as there is no socket."""
+        # It logs with a stack on standard error what its user can do nothing about; our own errors reach `complain`.
+        logging.getLogger("waitress").setLevel(logging.CRITICAL)
+        self._complain = complain
+        self._map: dict[int, Any] = {}
+        self._adjustments = Adjustments(
+            ident=None,
+            threads=threads,
+            channel_timeout=SILENCE_S,
+            cleanup_interval=SILENCE_S // 2,
+            max_request_header_size=HEADER_BYTES,
+            max_request_body_size=BODY_BYTES,
+            clear_untrusted_proxy_headers=False,
+            asyncore_use_poll=True,
+        )
+        self._dispatcher = ThreadedTaskDispatcher()
+        self._dispatcher.set_thread_count(threads)
+        self._jobs: list[Callable[[], None]] = []
+        self._bell = _Bell(self._map, self._work)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"http-{name}", daemon=True)
+        self._thread.start()
+
+    def listen(self, bound: socket.socket, answer: Answer) -> Callable[[], None]:
+        """Answer on a socket that is bound; it is the server's from now on. Returns what closes it again."""
+        opened: list[BaseWSGIServer] = []
+
+        def open_it() -> None:
+            kind = UnixWSGIServer if bound.family == socket.AF_UNIX else TcpWSGIServer
+            info = (bound.family, bound.type, bound.proto, bound.getsockname())
+            opened.append(
+                kind(
+                    Wsgi(answer, self._complain),
+                    map=self._map,
+                    _sock=bound,
+                    dispatcher=self._dispatcher,
+                    adj=self._adjustments,
+                    sockinfo=info,
+                    bind_socket=False,
+                )
+            )
+            self._adjustments.connection_limit += OBJECTS_PER_LISTENER
+
+        def close_it() -> None:
+            for server in opened:
+                self._adjustments.connection_limit -= OBJECTS_PER_LISTENER
+                for channel in [one for one in self._map.values() if getattr(one, "server", None) is server]:
+                    channel.close()
+                server.close()
+            opened.clear()
+
+        # Clients may connect before the thread comes to it.
+        bound.listen()
+        self._do(open_it)
+        return lambda: self._do(close_it)
+
+    def close(self) -> None:
+        """Close every socket and end the threads."""
+        self._do(self._shut)
+        self._thread.join(PATIENCE_S)
+        self._dispatcher.shutdown(timeout=PATIENCE_S)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        """Have a job done by the thread that waits, since its map is no other thread's."""
+        self._jobs.append(job)
+        with contextlib.suppress(OSError):  # closed meanwhile
+            self._bell.ring()
+
+    def _work(self) -> None:
+        while self._jobs:
+            job = self._jobs.pop(0)
+            try:
+                job()
+            except OSError as error:
+                self._complain(error)
+
+    def _shut(self) -> None:
+        self._closed = True
+
+    def _run(self) -> None:
+        while not self._closed:
+            wasyncore.poll2(timeout=1.0, map=self._map)
+        wasyncore.close_all(self._map, ignore_all=True)
+
+
+class _Bell(wasyncore.dispatcher):
+    """Wakes the thread that waits, and has it do what is to be done there."""
+
+    def __init__(self, objects: dict[int, Any], work: Callable[[], None]) -> None:
+        self._work = work
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        super().__init__(reader, map=objects)
+
+    def ring(self) -> None:
+        """From any thread."""
+        with contextlib.suppress(BlockingIOError):  # it rings already
+            self._writer.send(b"!")
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read(self) -> None:
+        self.recv(4096)
+        self._work()
+
+    def close(self) -> None:
+        self._writer.close()
+        super().close()
+
+
+def bind_tcp(address: str, port: int) -> socket.socket:
+    """A TCP socket on an address of this machine (IPv6: of that family alone); OSError if it cannot be bound."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((address, port))
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def bind_abstract(name: str) -> socket.socket:
+    """A socket of an abstract name (unix(7)), which lives as long as the process; OSError if the name is taken."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        bound.bind(f"\0{name}")
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+@contextlib.contextmanager
+def serving(name: str, complain: Callable[[Exception], None], threads: int = 2) -> Iterator[HttpServer]:
+    """A server that is closed in the end."""
+    server = HttpServer(name, complain, threads)
+    try:
+        yield server
+    finally:
+        server.close()

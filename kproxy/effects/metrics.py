@@ -1,0 +1,70 @@
+"""The metrics door: counters, gauges and histograms of prometheus_client, made from the table of `core.metrics`.
+
+Rules kept: a metric that another backend has does not exist; a measure of it is passed over; a metric without labels
+is there from the start with the value 0, as in kube-proxy; series of creation times are not told, for the same reason.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from kproxy.core.metrics import METRICS, Measure, Metric, MetricKind
+from kproxy.effects.http import Page
+
+Series = Counter | Gauge | Histogram
+
+
+class Metrics:
+    """What was measured so far; safe to use from several threads."""
+
+    def __init__(self, backend: str, version: str) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self._series: Mapping[str, Series] = {
+            name: _series(metric, self.registry)
+            for name, metric in METRICS.items()
+            if metric.modes is None or backend in metric.modes
+        }
+        for collector in (ProcessCollector, GCCollector, PlatformCollector):
+            collector(registry=self.registry)
+        python = ".".join(map(str, sys.version_info[:3]))
+        self.take([Measure("kproxy_build_info", 1, (version, python, backend))])
+
+    def take(self, measures: Iterable[Measure]) -> None:
+        """Add measures."""
+        for measure in measures:
+            series = self._series.get(measure.name)
+            if series is None:
+                continue
+            one = series.labels(*measure.labels) if measure.labels else series
+            if isinstance(one, Counter):
+                one.inc(measure.amount)
+            elif isinstance(one, Gauge):
+                one.set(measure.amount)
+            else:
+                one.observe(measure.amount)
+
+    def page(self) -> Page:
+        """All of it in Prometheus' text format."""
+        return Page(generate_latest(self.registry), CONTENT_TYPE_LATEST)
+
+
+def _series(metric: Metric, registry: CollectorRegistry) -> Series:
+    if metric.kind is MetricKind.HISTOGRAM:
+        return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+    kind = Counter if metric.kind is MetricKind.COUNTER else Gauge
+    return kind(metric.name, metric.help, metric.labels, registry=registry)
