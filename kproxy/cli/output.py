@@ -60,7 +60,7 @@ def _fitted(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         shown.add_column(heading, overflow="fold")
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
-    Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR"))).print(shown)
+    Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto").print(shown)
 
 
 def note(text: str) -> None:
