@@ -112,6 +112,8 @@ class Node(Value, frozen=True):
     pod_cidrs: tuple[Network, ...]
     zone: str
     """Label `topology.kubernetes.io/zone`, empty when it is not set."""
+    leaving: bool = False
+    """Whether it is being deleted, or the cluster autoscaler has announced to take it away."""
 
 
 class ServiceCIDR(Value, frozen=True):

@@ -165,7 +165,13 @@ def _parse_node(key: ObjectKey, wire: schema.Node) -> Node:
         addresses=tuple(dict.fromkeys(ip for _, ip in by_type)),
         pod_cidrs=_pod_cidrs(wire.spec) if wire.spec is not None else (),
         zone=checks.label_value(zone, f"metadata.labels[{schema.ZONE_LABEL}]") if zone else "",
+        leaving=bool(metadata.deletion_timestamp) or _is_tainted(wire.spec),
     )
+
+
+def _is_tainted(spec: schema.NodeSpec | None) -> bool:
+    """Whether the cluster autoscaler has announced to take the node away."""
+    return any(taint.key == schema.AUTOSCALER_TAINT for taint in (spec.taints if spec else None) or ())
 
 
 def _pod_cidrs(spec: schema.NodeSpec) -> tuple[Network, ...]:

@@ -16,6 +16,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 TCP_DRAIN_ANNOTATION = "kproxy.io/tcp-drain-seconds"
 
 
@@ -44,6 +45,7 @@ class Metadata(Wire, frozen=True):
     name: str | None = None
     namespace: str | None = None
     creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
     labels: Labels | None = None
     annotations: Annotations | None = None
 
@@ -163,11 +165,18 @@ class EndpointSlice(Wire, frozen=True):
     endpoints: list[SliceEndpoint] | None = None
 
 
+class Taint(Wire, frozen=True):
+    """`spec.taints[]` of a Node."""
+
+    key: str | None = None
+
+
 class NodeSpec(Wire, frozen=True):
     """`spec` of a Node."""
 
     pod_cidr: str | None = field(default=None, name="podCIDR")
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+    taints: list[Taint] | None = None
 
 
 class NodeAddress(Wire, frozen=True):

@@ -13,8 +13,8 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
-    GCCollector,
     Gauge,
+    GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -32,7 +32,7 @@ class Metrics:
     """What was measured so far; safe to use from several threads."""
 
     def __init__(self, backend: str, version: str) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the package leaves this one bare
         self.registry = CollectorRegistry()
         self._series: Mapping[str, Series] = {
             name: _series(metric, self.registry)
