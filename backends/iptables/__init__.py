@@ -42,13 +42,13 @@ class IptablesBackend:
 
         return render(documents)
 
-    def render_change(self, _family: Family, change: Change) -> str:
+    def render_change(self, family: Family, change: Change) -> str:  # noqa: ARG002 - rules name their own
         """A change, rule by rule; see `render`."""
         from backends.iptables.render import render_change  # noqa: PLC0415 - as above
 
         return render_change(change)
 
-    def trace(self, _family: Family, document: Document, packet: Packet, host: Host) -> Trace:
+    def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:  # noqa: ARG002 - as above
         """The packet's way through the rules; see `trace`."""
         from backends.iptables.trace import trace  # noqa: PLC0415 - as above
 
