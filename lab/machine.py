@@ -57,7 +57,8 @@ class Machine:
         ours, theirs = socket.socketpair()
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", *INHABITANT]
         with theirs:
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=ROOT)
+            # A group of its own: Ctrl-C is the laboratory's to answer, not each inhabitant's.
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=ROOT, process_group=0)
         ours.settimeout(ANSWER_TIMEOUT_S)
         self._socket = ours
         self._lines = ours.makefile("rb")

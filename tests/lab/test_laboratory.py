@@ -97,6 +97,12 @@ def test_nothing_is_left_when_the_laboratory_dies(way: signal.Signals) -> None:
     assert len(doors) == 6
 
 
+def test_ctrl_c_is_the_laboratorys_to_answer() -> None:
+    """A terminal interrupts a whole process group; an inhabitant that has just begun would show a traceback."""
+    with Machine("lonely") as machine:
+        assert os.getpgid(machine.process.pid) == machine.process.pid != os.getpgrp()
+
+
 def _wait_for_end(door: int) -> None:
     poll = select.poll()
     poll.register(door, select.POLLIN)
