@@ -167,6 +167,10 @@ def _listener(value: Plain) -> str | None:
     return text
 
 
+def _own_listener(value: Plain) -> str:
+    return _listener(value) or ""
+
+
 def _port_range(value: Plain) -> str:
     text = _text(value)
     match = re.fullmatch(r"(\d{1,5})(?:([-+])(\d{1,5}))?", text.replace(" ", ""), re.ASCII)
@@ -206,5 +210,6 @@ INTERFACE = Form("the name of an interface, 1 to 15 characters", lambda value: _
 INTERFACE_PREFIX = Form("how interface names begin, 1 to 14 characters", lambda value: _interface(value, 14))
 ADDRESS = Form("an IP address", _address)
 LISTENER = Form('IP:port such as "127.0.0.1:10249" or "[::1]:10249"', _listener)
+OWN_LISTENER = Form('IP:port such as "127.0.0.1:10249", or "" to open none', _own_listener)
 PORT_RANGE = Form('a port range such as "30000-32767"', _port_range)
 VERSION = Form('a version such as "1.35"', _version)

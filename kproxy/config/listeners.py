@@ -1,0 +1,58 @@
+"""Where a configuration has health and metrics served.
+
+Our own document's field wins, and its empty text opens nothing, which kube-proxy's cannot say; then kube-proxy's field,
+whose port may be left out; then the default of bindAddress's family (pkg/proxy/apis/config/v1alpha1/defaults.go, 1.36).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+
+from kproxy.config.load import Config
+from kproxy.core.values import Value, canonical_address
+
+HEALTHZ_PORT = 10256
+METRICS_PORT = 10249
+EVERYWHERE: Mapping[bool, str] = {False: "0.0.0.0", True: "::"}  # noqa: S104 - load balancers ask from outside
+LOOPBACK: Mapping[bool, str] = {False: "127.0.0.1", True: "::1"}
+"""The defaults, by whether bindAddress is IPv6."""
+
+
+class Listener(Value, frozen=True):
+    """An address and TCP port to listen on."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ipaddress.ip_address(self.address).is_loopback
+
+
+def healthz_listener(config: Config) -> Listener | None:
+    """Where health is served; None: nowhere."""
+    texts = config.own.healthz_bind_address, config.proxy.healthz_bind_address
+    return _listener(texts, EVERYWHERE[":" in config.proxy.bind_address], HEALTHZ_PORT)
+
+
+def metrics_listener(config: Config) -> Listener | None:
+    """Where metrics are served; None: nowhere."""
+    texts = config.own.metrics_bind_address, config.proxy.metrics_bind_address
+    return _listener(texts, LOOPBACK[":" in config.proxy.bind_address], METRICS_PORT)
+
+
+def _listener(texts: tuple[str | None, str], address: str, port: int) -> Listener | None:
+    own, given = texts
+    if own == "":
+        return None
+    text = own or given or address
+    match = re.fullmatch(r"(?:\[([^]]+)\]|([^][:]+)):(\d+)", text)
+    if match is None:
+        return Listener(canonical_address(text.removeprefix("[").removesuffix("]")), port)
+    return Listener(canonical_address(match[1] or match[2]), int(match[3]))
