@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from kproxy.core.plan import Unallocated, Unlisted
+from kproxy.core.plan import Ipvs, Unallocated, Unlisted
 from kproxy.core.values import Network, Value
 
 PRIMARY = "primary"
@@ -48,6 +48,7 @@ class Settings(Value, frozen=True):
     reject_unlisted: bool | None = None
     """Our option: reject unlisted ports of ClusterIPs in every backend; None: the backend's default."""
     tcp_be_liberal: bool = False
+    ipvs: Ipvs = Ipvs()
 
 
 class Host(Value, frozen=True):

@@ -70,6 +70,14 @@ class Service(Value, frozen=True):
     ports: tuple[ServicePort, ...]
     tcp_drain_s: int | None = None
     """Annotation `kproxy.io/tcp-drain-seconds`: after how long TCP flows to an endpoint that is gone are removed."""
+    scheduler: str = ""
+    """Annotation `kproxy.io/ipvs-scheduler`, one of `IPVS_SCHEDULERS`; empty: the node's."""
+    drain_s: int | None = None
+    """Annotation `kproxy.io/drain-timeout`: how long IPVS lets a leaving TCP endpoint finish; None: as the node."""
+
+
+IPVS_SCHEDULERS = ("rr", "wrr", "lc", "wlc", "dh", "sh", "sed", "nq", "mh")
+"""What the annotation may name."""
 
 
 class SlicePort(Value, frozen=True):

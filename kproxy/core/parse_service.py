@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from kproxy.core import checks, schema
 from kproxy.core.checks import HIGHEST_PORT, Invalid, address, chosen, each, quoted, reachable_address
-from kproxy.core.model import Service, ServicePort, ServiceType, TrafficPolicy
+from kproxy.core.model import IPVS_SCHEDULERS, Service, ServicePort, ServiceType, TrafficPolicy
 from kproxy.core.values import Family, Network, ObjectKey, Protocol, family_of
 
 HEADLESS = "None"
@@ -21,6 +21,7 @@ EXTERNAL_NAME = "ExternalName"
 DEFAULT_AFFINITY_S = 10_800
 LONGEST_AFFINITY_S = 86_400
 LONGEST_DRAIN_DIGITS = 9
+UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
 PROTOCOLS: dict[str | None, Protocol] = {None: Protocol.TCP, "": Protocol.TCP, **{str(p): p for p in Protocol}}
 FAMILIES: dict[str | None, Family] = {family.label: family for family in Family}
@@ -44,6 +45,7 @@ _NO_SPEC = schema.ServiceSpec()
 def parse_service(key: ObjectKey, wire: schema.Service) -> Service | None:
     """The Service; None if it is headless, ExternalName or another proxy's; raises Invalid."""
     metadata = wire.metadata or schema.NO_METADATA
+    annotations = metadata.annotations or schema.NO_ANNOTATIONS
     if metadata.labels is not None and metadata.labels.proxy_name is not UNSET:
         return None
     spec = wire.spec or _NO_SPEC
@@ -63,14 +65,23 @@ def parse_service(key: ObjectKey, wire: schema.Service) -> Service | None:
         affinity_s=_affinity_s(spec),
         health_check_port=checks.optional_port(spec.health_check_node_port, "spec.healthCheckNodePort"),
         ports=_ports(spec.ports),
-        tcp_drain_s=_tcp_drain_s(metadata.annotations),
+        tcp_drain_s=_seconds(annotations.tcp_drain),
+        scheduler=str(annotations.scheduler) if annotations.scheduler in IPVS_SCHEDULERS else "",
+        drain_s=_duration(annotations.drain_timeout),
     )
 
 
-def _tcp_drain_s(annotations: schema.Annotations | None) -> int | None:
+def _seconds(wish: str | int | None) -> int | None:
     """Whole seconds from 0; anything else is as good as absent: a wish beside the API must not cost the Service."""
-    text = "" if annotations is None or annotations.tcp_drain is None else str(annotations.tcp_drain)
+    text = "" if wish is None else str(wish)
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_DRAIN_DIGITS else None
+
+
+def _duration(wish: str | int | None) -> int | None:
+    """Seconds, as a number or with one unit: `300`, `90s`, `5m`, `1h`; anything else as above."""
+    text = "" if wish is None else str(wish)
+    number = _seconds(text[:-1] if text[-1:] in UNITS_S else text)
+    return None if number is None else number * UNITS_S.get(text[-1:], 1)
 
 
 def _first_cluster_ip(spec: schema.ServiceSpec) -> str:

@@ -123,6 +123,17 @@ class HealthCheck(Value, frozen=True):
     local_ready: int
 
 
+class Ipvs(Value, frozen=True):
+    """What only the IPVS backend asks for."""
+
+    scheduler: str = "rr"
+    drain_s: int = 300
+    """How long a leaving TCP endpoint may finish its connections."""
+    strict_arp: bool = False
+    timeouts_s: tuple[int, int, int] = (0, 0, 0)
+    """Of TCP connections, of closing ones, of UDP flows; 0: the kernel's own."""
+
+
 class ServicePlan(Value, frozen=True):
     """All ports of one Service; the unit of change."""
 
@@ -131,6 +142,10 @@ class ServicePlan(Value, frozen=True):
     health_check: HealthCheck | None = None
     tcp_drain_s: int | None = None
     """After how many seconds TCP flows to an endpoint that is gone are removed; None: never."""
+    scheduler: str = ""
+    """IPVS only: instead of `NodePlan.ipvs.scheduler`."""
+    drain_s: int | None = None
+    """IPVS only: instead of `NodePlan.ipvs.drain_s`."""
 
 
 class Conflict(Value, frozen=True):
@@ -165,6 +180,7 @@ class NodePlan(Value, frozen=True):
     """Which bit of the packet mark says: masquerade."""
     drop_invalid: bool = True
     """Whether forwarded packets that conntrack finds invalid are dropped (not when tcp_be_liberal is set)."""
+    ipvs: Ipvs = Ipvs()
 
     @property
     def masquerade_mark(self) -> int:

@@ -91,6 +91,7 @@ def plan_node(
         accepts_health_checks=traits.accepts_health_checks,
         masquerade_bit=settings.masquerade_bit,
         drop_invalid=not settings.tcp_be_liberal,
+        ipvs=settings.ipvs,
     )
     if previous and services is previous.plan.services and plan == previous.plan:
         plan = previous.plan
@@ -161,7 +162,9 @@ def plan_service(service: Service, slices: Slices, lost: frozenset[Claim], view:
         if frontends:
             ports.append(_plan_port(service, port, frontends, slices, view))
     health = _health_check(service, slices, taken, view)
-    return ServicePlan(service.key, tuple(ports), health, service.tcp_drain_s) if ports or health else None
+    if not ports and not health:
+        return None
+    return ServicePlan(service.key, tuple(ports), health, service.tcp_drain_s, service.scheduler, service.drain_s)
 
 
 def _frontends(

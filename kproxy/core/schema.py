@@ -18,6 +18,8 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 TCP_DRAIN_ANNOTATION = "kproxy.io/tcp-drain-seconds"
+SCHEDULER_ANNOTATION = "kproxy.io/ipvs-scheduler"
+DRAIN_TIMEOUT_ANNOTATION = "kproxy.io/drain-timeout"
 
 
 class Wire(Value, frozen=True, rename="camel"):
@@ -37,6 +39,11 @@ class Annotations(Wire, frozen=True):
     """The annotations that mean something to kproxy; the API allows text alone, sparse manifests write numbers."""
 
     tcp_drain: str | int | None = field(default=None, name=TCP_DRAIN_ANNOTATION)
+    scheduler: str | int | None = field(default=None, name=SCHEDULER_ANNOTATION)
+    drain_timeout: str | int | None = field(default=None, name=DRAIN_TIMEOUT_ANNOTATION)
+
+
+NO_ANNOTATIONS = Annotations()
 
 
 class Metadata(Wire, frozen=True):
