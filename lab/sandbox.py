@@ -142,11 +142,13 @@ def play(console: Console, backend: str, folder: Path) -> None:
             console.print(answer_table("The same requests again", scenes, requests(lab, scenes)))
     console.print("All of it is gone again. What kproxy did, and why, without root or a cluster:")
     for command in (
-        "services -f examples/shop --node-name node-a",
-        f"render --backend {backend} -f examples/shop --node-name node-a",
-        f"explain -f examples/shop --node-name node-a --flow '{STRANGER},198.51.100.81:80/TCP'",
+        "services",
+        "plan",
+        f"render --backend {backend}",
+        f"explain --backend {backend} --flow {STRANGER},198.51.100.81:80/TCP",
     ):
-        console.print(f"  .venv/bin/kproxy {command}", highlight=False, soft_wrap=True)
+        line = f"  .venv/bin/kproxy {command} -f examples/shop --config examples/config.yaml"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def main() -> int | str:
