@@ -58,9 +58,10 @@ class Socket(Protocol):
 class Table:
     """The table of the network namespace that the calling thread is in. Not for several threads at once."""
 
-    def __init__(self, socket: Socket | None = None) -> None:
+    def __init__(self, open_socket: Callable[[], Socket] = NetlinkSocket) -> None:
+        """UnsupportedHost if there is no such thing; `AheadSocket` is for programs that read a whole large table."""
         try:
-            self._socket = NetlinkSocket() if socket is None else socket
+            self._socket = open_socket()
         except OSError as error:
             refuse(error, "opened")
         self._filters = True

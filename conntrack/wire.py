@@ -31,6 +31,8 @@ FIRST_ATTRIBUTE = HEADER.size + 4
 """After nlmsghdr and nfgenmsg."""
 FAMILY_OFFSET = HEADER.size
 _MESSAGE = struct.Struct("=IHH")
+_HEAD = struct.Struct("=II")
+"""The length of a message, and type and flags as one number."""
 _SHAPES_KEPT = 1024
 _NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _ADDRESSES = ("original_source", "original_destination", "reply_source", "reply_destination")
@@ -132,15 +134,19 @@ def split(buffer: bytes) -> Part:
     """The messages of a received buffer; Malformed if a length does not add up."""
     flows: list[bytes] = []
     others: list[bytes] = []
+    append, head, usual = flows.append, _HEAD.unpack_from, -1
     every, position, end = 0, 0, len(buffer)
-    unpack = _MESSAGE.unpack_from
-    while position + HEADER.size <= end:
-        length, kind, flags = unpack(buffer, position)
+    last = end - HEADER.size
+    while position <= last:
+        length, what = head(buffer, position)
         stop = position + length
         if length < HEADER.size or stop > end:
             raise Malformed(f"message of {length} bytes at {position}, {end - position} are left")
-        every |= flags
-        (flows if kind >> 8 == SUBSYSTEM else others).append(buffer[position:stop])
+        if what != usual:  # what most messages of a buffer have in common is looked at once
+            _, kind, flags = _MESSAGE.unpack_from(buffer, position)
+            every |= flags
+            usual, append = what, (flows if kind >> 8 == SUBSYSTEM else others).append
+        append(buffer[position:stop])
         position = (stop + 3) & ~3
     return Part(flows, others, every)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from conntrack.ahead import AheadSocket
 from conntrack.check import Finding, Pressure, full_table, growing_counters, ranked, source_ports, stale_flows
 from conntrack.counters import total
 from conntrack.stats import Tally
@@ -37,7 +38,7 @@ def check(question: Asked, output: str) -> int:
     known = known_services(question)
     if not known.any:
         note("Services are not known (-f, --source): stale flows and dead endpoints are not looked for")
-    with Table() as door:
+    with Table(AheadSocket) as door:
         before = total(door.cpu_counters())
         tally, pressure = door.whole(_look)
         limits = door.limits()

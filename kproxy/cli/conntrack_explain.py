@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from conntrack.ahead import AheadSocket
 from conntrack.query import Seen, look
 from conntrack.requests import Selection
 from conntrack.story import Named, Renewal, parse_named, renewal
@@ -48,7 +49,7 @@ def explain(question: Asked, flow: str, output: str) -> None:
 
 def _found(named: Named, known: Known) -> list[tuple[Seen, Renewal | None]]:
     selection = Selection(protocol=named.protocol, source=named.source, destination=named.destination)
-    with Table() as table:
+    with Table(AheadSocket) as table:
         flows = [look(known.services, entry) for entry in table.entries(selection) if named.means(entry)]
     return [(seen, None if known.host is None else renewal(seen, known.plans, known.host)) for seen in flows]
 

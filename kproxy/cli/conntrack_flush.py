@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from conntrack.ahead import AheadSocket
 from conntrack.query import Query, Seen
 from conntrack.table import Table
 from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, flows, known_services, query_of, write
@@ -40,7 +41,7 @@ def flush(question: Asked, output: str, *, yes: bool, dry_run: bool, **given: An
     query = query_of(given, known)
     if query == Query():
         raise click.UsageError("say which flows: --stale, --service, --endpoint, --client, --protocol, --state, --nat")
-    with Table() as table:
+    with Table(AheadSocket) as table:
         chosen = list(flows(table, query, known.services))
         write(lines(output, chosen))
         if not yes or dry_run:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from conntrack.ahead import AheadSocket
 from conntrack.table import Table
 from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, flows, known_services, query_of, write
 from kproxy.cli.verbosity import verbose
@@ -30,5 +31,5 @@ def list_flows(question: Asked, output: str, **given: Any) -> None:  # noqa: ANN
     """  # noqa: D301 - click's mark for lines that stay as they are
     known = known_services(question)
     query = query_of(given, known)
-    with Table() as table:
+    with Table(AheadSocket) as table:
         write(lines(output, flows(table, query, known.services)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from conntrack.ahead import AheadSocket
 from conntrack.query import Query
 from conntrack.services import Services
 from conntrack.stats import Summary, Tally, summarise
@@ -58,7 +59,7 @@ def stats(question: Asked, by: str | None, top: int | None, output: str, **given
     """  # noqa: D301 - click's mark for lines that stay as they are
     known = known_services(question)
     query = query_of(given, known)
-    with Table() as door:
+    with Table(AheadSocket) as door:
         counters = door.cpu_counters()
         summary = _count(door, query, known.services)
         found = Stats(door.limits(), counters, summary)

@@ -44,10 +44,13 @@ NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
-RECEIVE_BYTES: Final = 1 << 20
+RECEIVE_BYTES: Final = 1 << 16
+"""The kernel never fills more than half of it in a dump; a larger one costs a memory mapping per buffer."""
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 DEFAULT_TIMEOUT_S: Final = 30.0
 ATTEMPTS: Final = 5
+PORTION: Final = 2000
+"""How many messages are sent at once where each stands for itself."""
 WHOLE_BATCH: Final = -1
 """The index in an Ack's `sequence` for an error of the batch itself."""
 
@@ -153,6 +156,30 @@ class NetlinkSocket:
             failures = self._batch_once(subsystem, messages, commit=commit, generation=generation)
             if not any(ack.sequence == WHOLE_BATCH and ack.error in _RETRIED for ack in failures):
                 break
+        return failures
+
+    def stream(self, messages: Sequence[tuple[int, int, bytes]]) -> list[Ack]:
+        """Send messages, (type, flags, payload) each, that stand for themselves, and return what was refused.
+
+        An Ack's `sequence` is the index of the message. What is not refused is in force. Many are sent at once, as
+        many as have room for their refusals in the receive buffer.
+        """
+        failures: list[Ack] = []
+        for start in range(0, len(messages), PORTION):
+            portion = messages[start : start + PORTION]
+            first = self._next(len(portion))
+            last = first + len(portion) - 1
+            data = [
+                message(kind, NLM_F_REQUEST | flags | (NLM_F_ACK if first + place == last else 0), first + place, payload)
+                for place, (kind, flags, payload) in enumerate(portion)
+            ]
+            self._send(b"".join(data))
+            for received in self._answers(first, last):
+                ack = read_ack(received)
+                if ack.error:
+                    failures.append(Ack(ack.sequence - first + start, ack.error, ack.text, ack.offset))
+                if ack.sequence == last:
+                    break
         return failures
 
     def _batch_once(

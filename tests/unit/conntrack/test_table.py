@@ -71,29 +71,29 @@ EVERY = sorted(entry.id for entry in FLOWS)
 
 def test_an_interrupted_dump_is_read_again() -> None:
     socket = FakeSocket([INTERRUPTED], [INTERRUPTED], [WHOLE])
-    assert Table(socket).whole(lambda batches: sum(map(len, batches))) == 3
+    assert Table(lambda: socket).whole(lambda batches: sum(map(len, batches))) == 3
     assert len(socket.asked) == 3
 
 
 def test_a_dump_that_is_interrupted_every_time_is_taken_as_it_is_at_last() -> None:
     socket = FakeSocket([INTERRUPTED])
-    assert Table(socket).whole(lambda batches: sum(map(len, batches))) == 2
+    assert Table(lambda: socket).whole(lambda batches: sum(map(len, batches))) == 2
     assert len(socket.asked) == ATTEMPTS
 
 
 def test_flows_that_were_given_before_an_interruption_are_not_given_again() -> None:
-    assert ids(Table(FakeSocket([INTERRUPTED], [WHOLE])).entries()) == EVERY
-    assert ids(Table(FakeSocket([INTERRUPTED])).entries()) == EVERY[:2]
+    assert ids(Table(lambda: FakeSocket([INTERRUPTED], [WHOLE])).entries()) == EVERY
+    assert ids(Table(lambda: FakeSocket([INTERRUPTED])).entries()) == EVERY[:2]
 
 
 def test_raw_batches_say_that_they_were_interrupted() -> None:
     with pytest.raises(Interrupted):
-        list(Table(FakeSocket([INTERRUPTED])).batches())
+        list(Table(lambda: FakeSocket([INTERRUPTED])).batches())
 
 
 def test_batches_are_large_but_not_everything() -> None:
     buffer = b"".join(map(flow_message, FLOWS * 100))
-    sizes = [len(batch) for batch in Table(FakeSocket([buffer] * 20 + [done()])).batches()]
+    sizes = [len(batch) for batch in Table(lambda: FakeSocket([buffer] * 20 + [done()])).batches()]
     assert sum(sizes) == 300 * 20
     assert len(sizes) == 3
     assert all(size >= BATCH_FLOWS for size in sizes[:-1])
@@ -102,7 +102,7 @@ def test_batches_are_large_but_not_everything() -> None:
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
 def test_a_kernel_that_cannot_filter_gives_everything(number: int) -> None:
     socket = FakeSocket(number, [WHOLE])
-    table = Table(socket)
+    table = Table(lambda: socket)
     selection = Selection(family=Family.IPV4, protocol=UDP)
     for _ in range(2):
         assert sum(map(len, table.batches(selection))) == 3
@@ -132,28 +132,28 @@ CALLS: dict[str, Callable[[Table], object]] = {
 def test_errors_are_sentences(number: int, call: Callable[[Table], object]) -> None:
     kind, word = ERRORS[number]
     with pytest.raises(kind, match=f"(?i){word}"):
-        call(Table(FakeSocket(number, answer=number)))
+        call(Table(lambda: FakeSocket(number, answer=number)))
 
 
 def test_a_flow_that_is_gone_already_is_no_error() -> None:
-    assert not Table(FakeSocket([], answer=errno.ENOENT)).delete(FLOWS[0])
-    assert Table(FakeSocket([], answer=0)).delete(FLOWS[0])
+    assert not Table(lambda: FakeSocket([], answer=errno.ENOENT)).delete(FLOWS[0])
+    assert Table(lambda: FakeSocket([], answer=0)).delete(FLOWS[0])
 
 
 def test_bytes_that_are_no_netlink_are_an_error() -> None:
     with pytest.raises(ConntrackError, match="could not be read"):
-        list(Table(FakeSocket([b"\xff" * 32])).batches())
+        list(Table(lambda: FakeSocket([b"\xff" * 32])).batches())
 
 
 def test_a_kernel_that_tells_no_numbers() -> None:
     with pytest.raises(ConntrackError):
-        Table(FakeSocket([], answer=0)).limits()
+        Table(lambda: FakeSocket([], answer=0)).limits()
 
 
 def test_limits_as_new_and_old_kernels_tell_them() -> None:
     def told(*attributes: bytes) -> Limits:
         answer = Message(layout.SUBSYSTEM << 8 | layout.GET_STATS, 0, 1, 0, netfilter(0, *attributes))
-        return Table(FakeSocket([], answer=[answer])).limits()
+        return Table(lambda: FakeSocket([], answer=[answer])).limits()
 
     assert told(u32(1, 50), u32(2, 200)) == Limits(50, 200)
     assert told(u32(1, 50), u32(2, 200)).usage == 0.25
@@ -166,7 +166,7 @@ def test_counters_by_processor() -> None:
     answers = [
         Message(kind, 0, 1, 0, netfilter(0, u32(9, 4), u32(10, cpu), u32(99, 7), resource=cpu)) for cpu in (0, 3)
     ]
-    assert Table(FakeSocket([], answer=answers)).cpu_counters() == {
+    assert Table(lambda: FakeSocket([], answer=answers)).cpu_counters() == {
         0: {"insert_failed": 4, "drop": 0},
         3: {"insert_failed": 4, "drop": 3},
     }
@@ -174,7 +174,7 @@ def test_counters_by_processor() -> None:
 
 def test_the_socket_is_closed_at_the_end() -> None:
     socket = FakeSocket([WHOLE])
-    with Table(socket):
+    with Table(lambda: socket):
         assert not socket.closed
     assert socket.closed
 
@@ -182,7 +182,7 @@ def test_the_socket_is_closed_at_the_end() -> None:
 def test_what_cannot_be_decoded_is_counted() -> None:
     broken = flow_message(FLOWS[0], b"\x03\x00\x01\x00")
     reader = Reader(("id",))
-    (batch,) = Table(FakeSocket([flow_message(FLOWS[0]) + broken + done()])).batches()
+    (batch,) = Table(lambda: FakeSocket([flow_message(FLOWS[0]) + broken + done()])).batches()
     assert list(reader.rows(batch)) == [(FLOWS[0].id,)]
     assert reader.undecodable == 1
 
@@ -234,6 +234,6 @@ def test_events_that_cannot_be_had(event: bytes | int, kind: type[KproxyError]) 
 
 def test_the_whole_table_is_asked_for_at_once() -> None:
     socket = FakeSocket([WHOLE])
-    assert sum(map(len, Table(socket).batches(ALL))) == 3
+    assert sum(map(len, Table(lambda: socket).batches(ALL))) == 3
     assert socket.asked == list(dumps(ALL))
     assert len(dumps(ALL)) == 1
