@@ -7,6 +7,7 @@ that stays with the node goes to `input`, where NodePorts are refused.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from backends.nftables.instructions import CERTAIN, End, Facts
@@ -32,9 +33,9 @@ def trace_with(machine: Machine, packet: Packet) -> Trace:
         for first in machine.walk(hook, Facts(packet))
         for last in _further(machine, first)
     ]
-    steps: dict[Step, None] = {}
-    for end in ends:
-        steps.update(dict.fromkeys(end.facts.steps))
+    # Ways that part are shown side by side: all endpoints, then what happens behind them.
+    columns = itertools.zip_longest(*(end.facts.steps for end in ends))
+    steps: dict[Step, None] = {step: None for column in columns for step in column if step is not None}
     return Trace(_answer(ends), tuple(steps))
 
 
