@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -37,30 +36,22 @@ def emit(value: object, form: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under headings: fitted to a terminal's width, in full where the output is read by a program."""
-    if sys.stdout.isatty():
-        _fitted(headings, rows)
-    else:
+    """Rows under headings: fitted to a terminal without tearing words apart, in full where a program reads."""
+    if not sys.stdout.isatty():
         for line in aligned(headings, rows):
             click.echo(line)
+        return
+    from kproxy.report.folding import fit, folded, listed  # noqa: PLC0415 - only where there is a terminal
+
+    rows = list(rows)
+    fitted = fit(headings, rows, int(width()))
+    for number, line in enumerate(folded(headings, rows, fitted) if fitted else listed(headings, rows)):
+        click.secho(line, bold=not number and any(headings))
 
 
 def width() -> float:
     """The columns of the terminal that is written to; without end where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else float("inf")
-
-
-def _fitted(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=any(headings))
-    for heading in headings:
-        shown.add_column(heading, overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
-    Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto").print(shown)
 
 
 def note(text: str) -> None:

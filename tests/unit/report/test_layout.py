@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kproxy.core.document import Addition, Change, Removal, Replacement
 from kproxy.report.changes import Mark, marked, services_of, summary
 from kproxy.report.counters import SyncCounters
+from kproxy.report.folding import fit, folded, listed
 from kproxy.report.layout import aligned, printable
 
 CHANGE = Change(
@@ -30,6 +33,45 @@ def test_no_cell_can_drive_a_terminal_or_make_a_line() -> None:
     (line,) = aligned(("",), [("\x1b[31mred\nline",)])
     assert line.isprintable()
     assert printable("plain é") == "plain é"
+
+
+HEADINGS = ("NAME", "TEXT", "N")
+ROWS = (("a", "several words of text", "1"), ("longest", "", "22"))
+
+
+@pytest.mark.parametrize("room", range(18, 40))
+def test_a_table_that_fits_is_no_wider_than_its_room_and_tears_no_word(room: int) -> None:
+    fitted = fit(HEADINGS, ROWS, room)
+    assert fitted is not None
+    lines = list(folded(HEADINGS, ROWS, fitted))
+    assert max(map(len, lines)) <= room
+    assert sorted(" ".join(lines).split()) == sorted(
+        " ".join(word for row in (HEADINGS, *ROWS) for word in row).split()
+    )
+
+
+def test_a_table_with_room_is_as_for_programs() -> None:
+    fitted = fit(HEADINGS, ROWS, 100)
+    assert fitted is not None
+    assert list(folded(HEADINGS, ROWS, fitted)) == list(aligned(HEADINGS, ROWS))
+
+
+def test_where_no_table_fits_each_cell_has_a_line() -> None:
+    assert fit(HEADINGS, ROWS, 17) is None
+    assert list(listed(HEADINGS, ROWS)) == [
+        "NAME a",
+        "TEXT several words of text",
+        "N    1",
+        "",
+        "NAME longest",
+        "N    22",
+    ]
+
+
+def test_a_table_without_rows_is_its_headings() -> None:
+    fitted = fit(HEADINGS, (), 80)
+    assert fitted is not None
+    assert list(folded(HEADINGS, (), fitted)) == ["NAME   TEXT   N"]
 
 
 def test_a_change_in_words() -> None:
