@@ -60,10 +60,7 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     for key in _disputed(previous.counts.contested ^ counts.contested, plan):
         _place(key, plan, words, counts.contested, document)
     for owner, fragment in _shared_fragments(plan, counts, words):
-        if not fragment:
-            document.pop(owner, None)
-        elif document.get(owner) != fragment:
-            document[owner] = fragment
+        _put(document, owner, fragment)
     return Kept(plan, document, counts)
 
 
@@ -72,11 +69,16 @@ def _place(
 ) -> Uses:
     """Put a Service's fragment in its place."""
     fragment, uses = compile_service(plan.services[key], words, contested)
-    if fragment:
-        document[str(key)] = fragment
-    else:
-        document.pop(str(key), None)
+    _put(document, str(key), fragment)
     return uses
+
+
+def _put(document: dict[Owner, Fragment], owner: Owner, fragment: Fragment) -> None:
+    """An owner without objects has no fragment; an equal one stays the same object, so that `diff` passes it by."""
+    if not fragment:
+        document.pop(owner, None)
+    elif document.get(owner) != fragment:
+        document[owner] = fragment
 
 
 def _count(before: Counts, added: list[Uses], removed: list[Uses]) -> Counts:
