@@ -124,14 +124,21 @@ class Tally:
                 yield Key(protocol, destination, port, source, source_port, status, state, zones), flows
         yield from self._single.items()
 
-    def clients(self) -> Iterator[tuple[bytes, int, int]]:
-        """Packed address, status and number of flows; an address may come more than once."""
-        for _, client, clients in self._parts.values():
-            for values, flows in clients.items():
-                address, status = client.row(values)
-                yield address, status or 0, flows
-        for (address, status), flows in self._single_clients.items():
-            yield address, status, flows
+    def clients(self) -> tuple[Counter[bytes], Counter[bytes]]:
+        """Flows by packed client address, and those of them that nobody answered."""
+        flows: Counter[bytes] = Counter()
+        unreplied: Counter[bytes] = Counter()
+        for _, columns, clients in self._parts.values():
+            rows = zip(map(columns.row, clients), clients.values(), strict=True)
+            for (address, status), number in rows:
+                flows[address] += number
+                if not (status or 0) & _SEEN_REPLY:
+                    unreplied[address] += number
+        for (address, status), number in self._single_clients.items():
+            flows[address] += number
+            if not status & _SEEN_REPLY:
+                unreplied[address] += number
+        return flows, unreplied
 
 
 def summarise(tally: Tally, services: Services = NO_SERVICES, top: int = 1000) -> Summary:
@@ -146,27 +153,17 @@ def summarise(tally: Tally, services: Services = NO_SERVICES, top: int = 1000) -
         _add(total, counts)
         for group, name in _names(key, door, named=named):
             _add(groups[group].setdefault(name, [0, 0, 0]), counts)
-    clients = _count_clients(tally)
-    first = heapq.nsmallest(top, clients.items(), key=lambda item: (-item[1][0], item[0]))
+    clients, unreplied = tally.clients()
+    first = heapq.nsmallest(top, ((-flows, address) for address, flows in clients.items()))
     return Summary(
         Count(*total),
         _ranked(groups["services"]),
         _ranked(groups["endpoints"]),
         _ranked(groups["protocols"]),
         _ranked(groups["states"]),
-        _ranked({address_text(address): counts for address, counts in first}),
+        _ranked({address_text(address): [-flows, unreplied[address], 0] for flows, address in first}),
         len(clients),
     )
-
-
-def _count_clients(tally: Tally) -> dict[bytes, list[int]]:
-    clients: dict[bytes, list[int]] = {}
-    for address, status, flows in tally.clients():
-        count = clients.setdefault(address, [0, 0, 0])
-        count[0] += flows
-        if not status & _SEEN_REPLY:
-            count[1] += flows
-    return clients
 
 
 def _names(key: Key, door: Door | None, *, named: bool) -> Iterator[tuple[str, str]]:
