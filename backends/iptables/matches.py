@@ -78,6 +78,8 @@ def chance(rule: Rule, state: State, host: Host) -> tuple[float, str]:
     """How likely the rule matches, from 0 to 1; and the options that were not understood."""
     result, unknown = 1.0, []
     for option in rule.conditions:
+        if option.name == "-m" and option.argument in MODULES:
+            continue
         judge = JUDGES.get(option.name)
         if judge is None:
             unknown.append(f"{option.name} {option.argument}")
@@ -134,5 +136,4 @@ JUDGES: Final[Mapping[str, Callable[[str, State, Host], float]]] = {
     "--rsource": _always,
     "--mode": lambda text, _state, _: text == "random",
     "--comment": _always,
-    "-m": lambda text, _state, _: text in MODULES,
 }
