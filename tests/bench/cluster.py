@@ -1,4 +1,4 @@
-"""Generated clusters, as the API server would list them: one TCP port per Service, ClusterIPs only, all endpoints ready.
+"""Generated clusters, as the API server would list them: one TCP port and ClusterIP per Service, all endpoints ready.
 
 ClusterIPs are drawn from 10.96.0.0/12 with a fixed seed, as the API server
 draws them; endpoints count up from 10.64.0.1, and a node holds 110 of them.

@@ -105,7 +105,7 @@ def main() -> None:
         ),
         "connect_us": packets.measure(services, endpoints),
     }
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Agent:
 
 def listed(kind: Kind, body: bytes) -> Event:
     """The event that a whole list is."""
-    batch, errors = read_items(kind, decode_list(body).items)
+    batch, errors = read_items(kind, decode_list(body).items or [])
     assert not errors
     return replaced(kind, [batch])
 
@@ -111,11 +111,10 @@ def main() -> None:
     """Arguments: backend, Services, endpoints per Service, directory, monotonic time of the process's start."""
     backend, services, endpoints, directory, started = sys.argv[1:]
     result = measure(backend, int(services), int(endpoints), Path(directory), float(started))
-    # Only now, so that what the packets need weighs on nothing above.
-    from tests.bench import packets
+    from tests.bench import packets  # noqa: PLC0415 - only now, so that it weighs on nothing above
 
     result["connect_us"] = packets.measure(int(services), int(endpoints))
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

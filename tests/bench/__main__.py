@@ -1,0 +1,112 @@
+"""scripts/bench: our layout and kube-proxy's, side by side, on this machine.
+
+Each figure comes from a fresh process in a network namespace of its own. What
+is measured of ours: a Python process that reads the API's list bodies from
+files, decodes, folds, plans, compiles and programs (all but HTTP); of
+kube-proxy: its rules alone, loaded by the same tool (no process, no API). So
+the ratio of the two start figures flatters kube-proxy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench import cluster
+from tests.bench.report import show
+
+SMALL = 100
+"""The cluster whose first packets the others' are held against."""
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    options = _options(sys.argv[1:])
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root, for network namespaces of its own")
+    sizes = sorted({SMALL, *options.services})
+    results = {
+        backend: {size: _compare(backend, size, options) for size in sizes} for backend in options.backend.split(",")
+    }
+    report = {"machine": _machine(), "endpoints": options.endpoints, "results": results}
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    show(report)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measure kproxy beside kube-proxy's rule layout."
+    )
+    parser.add_argument("--backend", default="iptables", help="iptables, nftables, or both with a comma between")
+    parser.add_argument("--services", default="1000,5000,10000", type=_numbers, help="sizes, with commas between")
+    parser.add_argument("--endpoints", default=5, type=int, help="endpoints per Service")
+    parser.add_argument("--reference-limit", default=120, type=int, metavar="S", help="give kube-proxy's rules so long")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _compare(backend: str, services: int, options: argparse.Namespace) -> Result:
+    _say(f"{backend}: {services} Services x {options.endpoints}, ours")
+    with tempfile.TemporaryDirectory(prefix="kproxy-bench-") as directory:
+        Path(directory, "services.json").write_bytes(cluster.service_list(services))
+        Path(directory, "endpointslices.json").write_bytes(cluster.slice_list(services, options.endpoints))
+        ours = _child("subject", [backend, services, options.endpoints, directory, time.monotonic()], limit_s=600)
+    _say(f"{backend}: {services} Services x {options.endpoints}, kube-proxy's layout")
+    reference = _child(f"reference_{backend}", [services, options.endpoints], options.reference_limit)
+    return {"ours": ours, "reference": reference}
+
+
+def _child(module: str, arguments: Sequence[object], limit_s: int) -> Result:
+    """What the module prints, run in a namespace of its own; only `not_finished_in_s` if it takes too long."""
+    command = ["unshare", "--net", sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)]
+    # A session of its own, so that the tools it starts can be ended with it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return {"not_finished_in_s": limit_s}
+    if process.returncode:
+        sys.exit(f"bench: {module} failed")
+    result: Result = json.loads(output.splitlines()[-1])
+    return result
+
+
+def _machine() -> Mapping[str, object]:
+    return {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "tools": [_version(tool) for tool in ("iptables", "nft")],
+    }
+
+
+def _version(tool: str) -> str:
+    return subprocess.run([tool, "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"bench: {text}\n")
+
+
+if __name__ == "__main__":
+    main()
