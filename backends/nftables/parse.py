@@ -8,28 +8,20 @@ Document holds only that table with the reason, and a diff replaces it whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from backends.nftables.encode import CONCAT, EVAL, INTERVAL, MAP, TIMEOUT, VERDICT_TYPE, padded, type_number
-from backends.nftables.expression_codec import decode_rule, read_value, read_verdict
-from backends.nftables.expressions import Code
+from backends.nftables.expression_codec import decode_rule
 from backends.nftables.layout import (
-    CLUSTER_IPS,
     DISPATCH,
     FRONTENDS,
-    HAIRPIN,
-    HAIRPINS,
     HOOK_NUMBERS,
     HOOKS,
-    NODEPORT_IPS,
-    NODEPORT_PREFIX,
     NODEPORTS,
     POOLS,
-    SHARED_IPS,
     STICKY,
     WORDS,
-    Words,
     is_frontends,
     is_pool,
     standard_set,
@@ -38,24 +30,20 @@ from backends.nftables.objects import (
     TABLE_ID,
     TABLE_NAME,
     Chain,
-    Element,
-    ElementId,
     Rule,
     Set,
     Table,
     chain_id,
-    element_id,
-    key_of,
     name_of,
     set_id,
 )
+from backends.nftables.parse_elements import Elements, add_elements, comment_in, read_elements
 from kproxy.core.document import BASE, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
-from kproxy.netlink.attributes import number, read, string, walk
+from kproxy.netlink.attributes import number, read, string
 from kproxy.netlink.messages import NFGENMSG, Message
 
 POLICY_ACCEPT: Final = 1
-_COMMENT: Final = 0
 
 
 class NotOurs(ValueError):
@@ -96,26 +84,26 @@ def parse(
         objects |= _chains(chains, _rules(rules))
     except NotOurs as reason:
         return {BASE: {TABLE_ID: Table(str(reason))}}
-    found = [item for name, messages in elements.items() for item in _elements(family, name, messages)]
-    return _by_owner(WORDS[family], objects, found)
+    document: dict[Owner, dict[ObjectId, Content]] = {}
+    for key, content in objects.items():
+        document.setdefault(_owner_of_named(key), {})[key] = content
+    add_elements(document, dict(_elements(family, elements)), WORDS[family])
+    return document
+
+
+def _elements(family: Family, dumps: Mapping[str, Sequence[Message]]) -> Iterator[tuple[str, Elements]]:
+    for name, messages in dumps.items():
+        own = standard_set(family, name)
+        if own is not None and not own.timeout_s:  # the clients of an affinity set are the kernel's to know
+            yield name, read_elements(own, messages)
 
 
 def _check_table(table: Mapping[int, bytes]) -> None:
-    comment = _comment(table.get(6, b""))
+    comment = comment_in(table.get(6, b""))
     if number(table.get(2, b"")):
         raise NotOurs(f"flags {number(table[2]):#x}")
     if comment != Table().comment:
         raise NotOurs(f"comment {comment!r}")
-
-
-def _comment(userdata: bytes) -> str:
-    position = 0
-    while position + 2 <= len(userdata):
-        kind, length = userdata[position], userdata[position + 1]
-        if kind == _COMMENT:
-            return string(userdata[position + 2 : position + 2 + length])
-        position += 2 + length
-    return ""
 
 
 def _rules(messages: Iterable[Message]) -> dict[str, list[Rule]]:
@@ -171,60 +159,6 @@ def expected_properties(own: Set) -> tuple[int, ...]:
     flags |= TIMEOUT | EVAL if own.timeout_s else 0
     data = VERDICT_TYPE if own.verdict else type_number(own.data)
     return flags, type_number(own.key), padded(own.key), data
-
-
-def _elements(family: Family, name: str, messages: Iterable[Message]) -> Iterable[tuple[ElementId, Element]]:
-    own = standard_set(family, name)
-    if own is None or own.timeout_s:
-        return  # clients of an affinity set are the kernel's to know
-    for message in messages:
-        for _, payload in walk(attributes(message).get(3, b"")):
-            found = read(payload)
-            key = read_value(found[1])
-            if own.interval:
-                key += read_value(found[10]) if 10 in found else key  # noqa: PLR2004 - NFTA_SET_ELEM_KEY_END
-            yield element_id(name, key), Element(_data(own, found), _comment(found.get(6, b"")))
-
-
-def _data(own: Set, found: Mapping[int, bytes]) -> bytes:
-    if not own.is_map or 2 not in found:  # noqa: PLR2004 - NFTA_SET_ELEM_DATA
-        return b""
-    if not own.verdict:
-        return read_value(found[2])
-    verdict = read_verdict(found[2])
-    return verdict.chain.encode() if verdict.code is Code.GOTO else f"{verdict.code.name}".encode()
-
-
-def _by_owner(words: Words, objects: Mapping[ObjectId, Content], elements: list[tuple[ElementId, Element]]) -> Document:
-    """Everything under its owner, as the compiler would put it; a frontend's comment tells whose it is."""
-    frontends = {
-        key_of(key): _owner_in(element.comment)
-        for key, element in elements
-        if element.comment and is_frontends(name_of(key))
-    }
-    document: dict[Owner, dict[ObjectId, Content]] = {}
-    for key, content in objects.items():
-        document.setdefault(_owner_of_named(key), {})[key] = content
-    key_length = padded(words.key(node_port=False))
-    node_key_length = padded(words.key(node_port=True))
-    for key, element in elements:
-        name = name_of(key)
-        if element.comment:
-            owner = _owner_in(element.comment)
-        elif name in FIXED_OWNERS:
-            owner = FIXED_OWNERS[name]
-        else:
-            length = node_key_length if name.startswith(NODEPORT_PREFIX) else key_length
-            owner = frontends.get(key_of(key)[:length], BASE)
-        document.setdefault(owner, {})[key] = element
-    return document
-
-
-FIXED_OWNERS: Final[Mapping[str, Owner]] = {HAIRPIN: HAIRPINS, CLUSTER_IPS: SHARED_IPS, NODEPORT_IPS: BASE}
-
-
-def _owner_in(comment: str) -> Owner:
-    return comment.partition(":")[0]
 
 
 def _owner_of_named(key: ObjectId) -> Owner:
