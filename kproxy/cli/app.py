@@ -12,12 +12,14 @@ from kproxy.cli.verbosity import verbose
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("kproxy.cli.run:run", "Run the agent: program this node and follow every change."),
+    "status": ("kproxy.cli.status:status", "Ask this node's agent how it is."),
     "render": ("kproxy.cli.render:render", "Print the exact rules that a node would get."),
     "diff": ("kproxy.cli.diff:diff", "Show what run would change in this kernel now."),
     "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
     "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
     "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),
     "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
+    "cleanup": ("kproxy.cli.cleanup:cleanup", "Remove what kproxy, or kube-proxy, left in this kernel."),
     "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("kproxy.cli.version:version", "Print the version."),
 }

@@ -40,6 +40,19 @@ def local_addresses() -> frozenset[str]:
         raise ObserveFailed(f"this node's addresses cannot be read by rtnetlink: {error}") from error
 
 
+def link_addresses(link: str) -> frozenset[str] | None:
+    """The addresses on one link; None if there is no such link; ObserveFailed if they cannot be read."""
+    try:
+        index = socket.if_nametoindex(link)
+    except OSError:
+        return None
+    try:
+        with _socket(groups=0) as sock:
+            return _dump(sock, index)
+    except (OSError, Malformed) as error:
+        raise ObserveFailed(f"the addresses of {link} cannot be read by rtnetlink: {error}") from error
+
+
 class AddressWatch:
     """Tells the addresses whenever they change, from a thread of its own; the first telling is immediate."""
 
@@ -126,13 +139,13 @@ def _discard(notes: socket.socket) -> None:
                 raise
 
 
-def _dump(sock: socket.socket) -> frozenset[str]:
+def _dump(sock: socket.socket, link: int | None = None) -> frozenset[str]:
     for sequence in range(1, ATTEMPTS + 1):
         sock.send(dump_request(sequence))
         messages = list(_answer(sock, sequence))
         if not any(one.flags & NLM_F_DUMP_INTR for one in messages):
             break
-    return read_addresses(messages)
+    return read_addresses(messages, link)
 
 
 def _answer(sock: socket.socket, sequence: int) -> Iterator[Message]:

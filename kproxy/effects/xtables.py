@@ -91,6 +91,16 @@ def find_tools(family: Family, run: Run, read: Read) -> Tools:
     return choose(held, installed, default, family)
 
 
+def standing_tools(family: Family, run: Run, read: Read) -> tuple[Tools, ...]:
+    """The programs of every variant that may have tables here: legacy ones only where the kernel has legacy tables."""
+    legacy_stands = bool(read(LEGACY_TABLES[family]).strip())
+    return tuple(
+        _tools(variant, name)
+        for variant, name in _installed(family, run).items()
+        if variant is Variant.NFT or legacy_stands
+    )
+
+
 def choose(held: dict[Variant, Rules], installed: dict[Variant, str], default: Variant, family: Family) -> Tools:
     """The variant with kubelet's hint, or with more rules, or the one that `iptables` itself is."""
     hinted = [variant for variant in (Variant.NFT, Variant.LEGACY) if held[variant].hinted]

@@ -25,8 +25,8 @@ def dump_request(sequence: int) -> bytes:
     return message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, sequence, _IFADDRMSG.pack(0, 0, 0, 0, 0))
 
 
-def read_addresses(messages: Iterable[Message]) -> frozenset[str]:
-    """The node's own addresses in a dump, canonical; Malformed for what is no address.
+def read_addresses(messages: Iterable[Message], link: int | None = None) -> frozenset[str]:
+    """The node's own addresses in a dump, canonical; Malformed for what is no address. `link`: only that index.
 
     On a point-to-point link IFA_ADDRESS is the other end's, so IFA_LOCAL comes first.
     """
@@ -35,6 +35,8 @@ def read_addresses(messages: Iterable[Message]) -> frozenset[str]:
         if one.kind == RTM_NEWADDR:
             if len(one.payload) < _IFADDRMSG.size:
                 raise Malformed(f"address message of {len(one.payload)} bytes")
+            if link is not None and _IFADDRMSG.unpack_from(one.payload)[4] != link:
+                continue
             attributes = read(memoryview(one.payload)[_IFADDRMSG.size :])
             own = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
             if own is not None:

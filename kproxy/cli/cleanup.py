@@ -1,0 +1,60 @@
+"""`kproxy cleanup`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from kproxy.cli.output import note
+from kproxy.cli.verbosity import verbose
+from kproxy.effects.leftovers import Remains
+from kproxy.errors import ApplyRejected, KproxyError
+from kproxy.wiring.cleanup import all_remains
+
+
+@click.command()
+@click.option("--plan", "only_plan", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--kube-proxy", is_flag=True, help="Also what kube-proxy left, in iptables, ipvs and nftables modes.")
+@verbose
+def cleanup(only_plan: bool, kube_proxy: bool) -> None:
+    """Remove what kproxy left in this kernel. Needs root.
+
+    First everything that is to go is printed, one line each, as the command that would remove it. Rules, sets, links
+    and virtual servers of anyone else are left alone, and so are sysctls. Services do not work afterwards until a proxy
+    runs again; a running one would write its rules anew, so stop it first.
+
+    \b
+    Examples:
+      kproxy cleanup --plan
+      kproxy cleanup --kube-proxy
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    remains = all_remains(kube_proxy=kube_proxy)
+    lines = _lines(remains)
+    for line in lines:
+        click.echo(line)
+    for one in remains:
+        for line in one.kept():
+            note(line)
+    if not lines:
+        note("nothing is left to remove")
+    elif not only_plan:
+        _remove(remains, len(lines))
+
+
+def _lines(remains: Sequence[Remains]) -> list[str]:
+    return [line for one in remains for line in one.find()]
+
+
+def _remove(remains: Sequence[Remains], count: int) -> None:
+    """Remove all that can be; what one kind refuses does not keep the others."""
+    refused: list[str] = []
+    for one in remains:
+        try:
+            one.remove()
+        except KproxyError as error:
+            refused.append(str(error))
+    left = _lines(remains)
+    if refused or left:
+        raise ApplyRejected("; ".join(["not all is gone", *refused, *(f"left: {line}" for line in left[:10])]))
+    note(f"removed: {count}")
