@@ -13,7 +13,8 @@ from kproxy.agent import Agent
 from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
 from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
-from kproxy.effects.logs import FORMATS, make_logger
+from kproxy.config import Config
+from kproxy.effects.logs import FORMATS, Logger, make_logger
 from kproxy.wiring.agents import open_agent
 from kproxy.wiring.cluster import load_config
 from kproxy.wiring.question import Asked
@@ -44,23 +45,31 @@ def run(session: Session, question: Asked, once: bool, log_format: str | None) -
       kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
       kproxy run --source manifests/ --backend iptables --node-name node-a
     """  # noqa: D301 - click's mark for lines that stay as they are
-    config = load_config(question.config)
-    logging = config.proxy.logging
-    log = make_logger(log_format or logging.format or "auto", max(session.verbosity, logging.verbosity), sys.stderr)
-    for warning in config.warnings:
-        log.warning("configuration", remark=warning)
+    config: Config | None = load_config(question.config)
     signals: list[int] = []
     agents: list[Agent] = []
     _on_signals(agents, signals)
-    try:
-        with open_agent(question, config, log, once=once) as agent:
-            agents.append(agent)
-            agent.run()
-    except Overdue:
-        log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
+    while config is not None:
+        log = _log(config, session.verbosity, log_format)
+        for warning in config.warnings:
+            log.warning("configuration", remark=warning)
+        try:
+            with open_agent(question, config, log, once=once) as running:
+                agents[:] = [running.agent]
+                running.agent.run()
+                config = None if signals else running.again
+        except Overdue:
+            log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
+            break
     if signals:
         log.info("stopped, the rules stay", signal=signal.Signals(signals[0]).name)
     return INTERRUPTED if signal.SIGINT in signals else 0
+
+
+def _log(config: Config, verbosity: int, form: str | None) -> Logger:
+    """The log as the options have it, else the configuration."""
+    logging = config.proxy.logging
+    return make_logger(form or logging.format or "auto", max(verbosity, logging.verbosity), sys.stderr)
 
 
 def _on_signals(agents: Sequence[Agent], signals: list[int]) -> None:

@@ -176,10 +176,18 @@ class KubeProxyConfiguration(Value, frozen=True):
         name="bindAddress",
         default="0.0.0.0",  # noqa: S104 - kube-proxy's default; nothing is bound
     )
-    healthz_bind_address: Annotated[str, forms.LISTENER, Effect.LATER] = field(name="healthzBindAddress", default="")
-    metrics_bind_address: Annotated[str, forms.LISTENER, Effect.LATER] = field(name="metricsBindAddress", default="")
-    bind_address_hard_fail: Annotated[bool, forms.FLAG, Effect.LATER] = field(name="bindAddressHardFail", default=False)
-    enable_profiling: Annotated[bool, forms.FLAG, Effect.LATER] = field(name="enableProfiling", default=False)
+    healthz_bind_address: Annotated[
+        str, forms.LISTENER, doc("Where /healthz, /livez and /readyz are; empty: port 10256 of every address.")
+    ] = field(name="healthzBindAddress", default="")
+    metrics_bind_address: Annotated[
+        str, forms.LISTENER, doc("Where /metrics is; empty: port 10249 of the loopback address.")
+    ] = field(name="metricsBindAddress", default="")
+    bind_address_hard_fail: Annotated[
+        bool, forms.FLAG, doc("End if an address cannot be bound, instead of trying again every 5 s.")
+    ] = field(name="bindAddressHardFail", default=False)
+    enable_profiling: Annotated[
+        bool, forms.FLAG, doc("Serve /debug on the metrics address even if it is not a loopback one.")
+    ] = field(name="enableProfiling", default=False)
     show_hidden_metrics_for_version: Annotated[str, forms.VERSION, Effect.NONE] = field(
         name="showHiddenMetricsForVersion", default=""
     )
@@ -214,6 +222,12 @@ class KproxyConfiguration(Value, frozen=True):
         forms.FLAG,
         doc("Reject unlisted ports of ClusterIPs in every backend; left out: as kube-proxy's mode does."),
     ] = field(name="rejectUnlistedPorts", default=None)
+    healthz_bind_address: Annotated[
+        str | None, forms.OWN_LISTENER, doc("Overrides healthzBindAddress; empty text opens none.")
+    ] = field(name="healthzBindAddress", default=None)
+    metrics_bind_address: Annotated[
+        str | None, forms.OWN_LISTENER, doc("Overrides metricsBindAddress; empty text opens none.")
+    ] = field(name="metricsBindAddress", default=None)
 
 
 KINDS: Mapping[tuple[str, str], type[KubeProxyConfiguration | KproxyConfiguration]] = {

@@ -37,6 +37,7 @@ OBJECTS_PER_LISTENER: Final = 2
 PATIENCE_S: Final = 1
 """How long closing waits for threads."""
 
+TEXT: Final = "text/plain; charset=utf-8"
 METHODS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -44,7 +45,7 @@ class Page(Value, frozen=True):
     """An answer."""
 
     body: bytes
-    content_type: str = "text/plain; charset=utf-8"
+    content_type: str = TEXT
     status: HTTPStatus = HTTPStatus.OK
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -136,7 +137,10 @@ class HttpServer:
         self._thread.start()
 
     def listen(self, bound: socket.socket, answer: Answer) -> Callable[[], None]:
-        """Answer on a socket that is bound; it is the server's from now on. Returns what closes it again."""
+        """Answer on a socket that is bound; it is the server's from now on.
+
+        Returns what closes it again, which any thread but the server's may call.
+        """
         opened: list[BaseWSGIServer] = []
 
         def open_it() -> None:
@@ -166,13 +170,20 @@ class HttpServer:
         # Clients may connect before the thread comes to it.
         bound.listen()
         self._do(open_it)
-        return lambda: self._do(close_it)
+        return lambda: self._have_done(close_it)
 
     def close(self) -> None:
         """Close every socket and end the threads."""
         self._do(self._shut)
         self._thread.join(PATIENCE_S)
         self._dispatcher.shutdown(timeout=PATIENCE_S)
+
+    def _have_done(self, job: Callable[[], None]) -> None:
+        """Return when it is done: only then is a port free."""
+        done = threading.Event()
+        self._do(job)
+        self._do(done.set)
+        done.wait(PATIENCE_S)
 
     def _do(self, job: Callable[[], None]) -> None:
         """Have a job done by the thread that waits, since its map is no other thread's."""

@@ -1,7 +1,8 @@
 """The metrics door: counters, gauges and histograms of prometheus_client, made from the table of `core.metrics`.
 
 Rules kept: a metric that another backend has does not exist; a measure of it is passed over; a metric without labels
-is there from the start with the value 0, as in kube-proxy; series of creation times are not told, for the same reason.
+is there from the start with the value 0, as in kube-proxy, and so are counters by family alone; series of creation
+times are not told, for the same reason.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from kproxy.core.metrics import METRICS, Measure, Metric, MetricKind
+from kproxy.core.metrics import FAMILY, METRICS, Measure, Metric, MetricKind
+from kproxy.core.values import Family
 from kproxy.effects.http import Page
 
 Series = Counter | Gauge | Histogram
@@ -42,6 +44,10 @@ class Metrics:
         for collector in (ProcessCollector, GCCollector, PlatformCollector):
             collector(registry=self.registry)
         python = ".".join(map(str, sys.version_info[:3]))
+        for name, series in self._series.items():
+            if isinstance(series, Counter) and METRICS[name].labels == FAMILY:
+                for family in Family:
+                    series.labels(family.label)
         self.take([Measure("kproxy_build_info", 1, (version, python, backend))])
 
     def take(self, measures: Iterable[Measure]) -> None:

@@ -1,10 +1,16 @@
-"""Puts an agent together: backend, source, host facts, pace; and takes it apart again, leaving the rules."""
+"""Puts an agent together: backend, source, host facts, pace, front; and takes it apart again, leaving the rules."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+
+import msgspec
 
 from conntrack.cleaner import Cleaned, Cleaner
 from kproxy.agent import REMIND_S, Agent, Setup
@@ -12,57 +18,167 @@ from kproxy.config import Config
 from kproxy.core.schedule import Pace
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
+from kproxy.effects.systemd import Notifier, notifier
+from kproxy.report import news
 from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
-from kproxy.wiring.question import Asked
+from kproxy.wiring.front import Front, Remark
+from kproxy.wiring.local import take_name
+from kproxy.wiring.question import KUBERNETES, Asked
+from kproxy.wiring.reloads import ConfigWatch
+from kproxy.wiring.status import Facts
+
+
+class Running:
+    """An agent that is fed, and the configuration to open another one with once it has ended, if there is one."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.again: Config | None = None
+
+    def reopen(self, config: Config) -> None:
+        """End, to begin again with a configuration that a running agent cannot take over; the rules stay."""
+        self.again = config
+        self.agent.stop()
 
 
 @contextlib.contextmanager
-def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False) -> Iterator[Agent]:
+def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False) -> Iterator[Running]:
     """An agent that is fed; the caller runs it. Afterwards all threads are joined and all doors closed.
 
-    ConfigError, UnsupportedHost or ObserveFailed if it cannot even start.
+    With `once` nothing is served, followed or cleaned up beside it. ConfigError, UnsupportedHost or ObserveFailed if it
+    cannot even start, KproxyError if another one runs here.
     """
-    name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
-    source = open_source(asked.source, name, asked.kubeconfig or config.proxy.client_connection.kubeconfig)
-    chosen = choose(asked.backend or config.proxy.mode, asked.families)
-    try:
+    with ExitStack() as stack:
+        local = take_name()
+        stack.callback(local.close)
+        name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
+        source = open_source(asked.source, name, asked.kubeconfig or config.proxy.client_connection.kubeconfig)
+        chosen = choose(asked.backend or config.proxy.mode, asked.families)
+        stack.callback(close_all, chosen.kernels.values())
         log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name)
         for family, reason in chosen.missing.items():
             log.warning("family left out", family=family.label, reason=reason)
-        pacing = config.pacing_for(chosen.backend.name)
-        cleaner = None if once else Cleaner(cleaning_log(log))
         setup = Setup(
             backend=chosen.backend,
             kernels=chosen.kernels,
             settings=config.settings_for(chosen.backend.name),
             host=live_host(name, primary),
-            pace=Pace(pacing.min_gap_s, retry_max_s=pacing.sync_period_s, observe_every_s=pacing.sync_period_s),
+            pace=pace_of(config, chosen.backend.name),
             log=log,
             once=once,
-            cleaner=cleaner,
         )
-        agent, watch = Agent(setup), AddressWatch()
+        running = Running(Agent(setup)) if once else stack.enter_context(_served(asked, config, setup, local))
+        watch = AddressWatch()
+        watch.start(running.agent.move, running.agent.fail)
+        stack.callback(watch.stop)
+        source.start(running.agent.put, running.agent.fail)
+        stack.callback(source.stop)
+        yield running
+
+
+@contextlib.contextmanager
+def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) -> Iterator[Running]:
+    """An agent with what goes on beside it: serving, following the configuration, cleaning up connections."""
+    log, systemd = setup.log, notifier()
+    facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
+    front = Front(setup.backend.name, facts, log, unrecorded)
+    tell = announcing(front, systemd)
+    cleaner = Cleaner(cleaning_news(log, tell))
+    setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
+    running = Running(Agent(setup))
+    with front.serving(config, lambda: running.agent.state), following(asked, config, front, running):
+        front.serve_locally(local)
+        cleaner.start()
         try:
-            if cleaner is not None:
-                cleaner.start()
-            watch.start(agent.move, agent.fail)
-            source.start(agent.put, agent.fail)
-            yield agent
+            yield running
         finally:
-            source.stop()
-            watch.stop()
-            if cleaner is not None:
-                cleaner.stop()
+            systemd.stopping()
+            cleaner.stop()
+
+
+@contextlib.contextmanager
+def following(asked: Asked, config: Config, front: Front, running: Running) -> Iterator[None]:
+    """Take over the configuration file whenever it changes, if there is one."""
+    if asked.config is None:
+        yield
+        return
+    path, setup = asked.config, running.agent.setup
+
+    def changed(now: Config) -> None:
+        front.reloaded(path, "", time.time())
+        for warning in now.warnings:
+            setup.log.warning("configuration", remark=warning)
+        if needs_another(asked, config, now):
+            setup.log.info("configuration changed, beginning again with it", file=path)
+            running.reopen(now)
+            return
+        primary = node_addresses(asked.node_ips, now)
+        running.agent.configure(now.settings_for(setup.backend.name), pace_of(now, setup.backend.name), primary)
+        front.configure(now)
+        setup.log.info("configuration changed and in force", file=path)
+
+    def refused(reason: str) -> None:
+        front.reloaded(path, reason, time.time())
+        setup.log.error("configuration changed, but the old one stays in force", file=path, reason=reason)
+
+    watch = ConfigWatch(path, config, changed, refused)
+    watch.start()
+    try:
+        yield
     finally:
-        close_all(chosen.kernels.values())
+        watch.stop()
 
 
-def cleaning_log(log: Logger) -> Callable[[Cleaned], None]:
-    """Tells what became of stale connections: each removal, and a standing trouble once in a while."""
+def needs_another(asked: Asked, before: Config, now: Config) -> bool:
+    """Whether a change needs another backend, source, name or log, and so another agent."""
+
+    def essence(config: Config) -> tuple[object, ...]:
+        proxy = config.proxy
+        backend = asked.backend or proxy.mode
+        return backend, node_name(asked.node_name, config), proxy.client_connection.kubeconfig, proxy.logging
+
+    return essence(before) != essence(now)
+
+
+def pace_of(config: Config, backend: str) -> Pace:
+    """How fast syncs follow one another."""
+    pacing = config.pacing_for(backend)
+    return Pace(pacing.min_gap_s, retry_max_s=pacing.sync_period_s, observe_every_s=pacing.sync_period_s)
+
+
+def own_version() -> str:
+    """The version that is installed."""
+    try:
+        return installed_version("kproxy")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def unrecorded(_remark: Remark) -> None:
+    """Nobody keeps Events."""
+
+
+def announcing(front: Front, systemd: Notifier) -> Callable[[news.News], None]:
+    """Tells the front everything, and systemd, once, that every family has been synced."""
+    told = False
+
+    def tell(what: news.News) -> None:
+        nonlocal told
+        front.tell(what)
+        if not told and isinstance(what, news.Synced) and what.success and front.is_ready(what.family):
+            told = True
+            systemd.ready()
+
+    return tell
+
+
+def cleaning_news(log: Logger, tell: Callable[[news.News], None]) -> Callable[[Cleaned], None]:
+    """Tells what became of stale connections; logs each removal, and a standing trouble once in a while."""
     said = Recurrence()
 
-    def tell(cleaned: Cleaned) -> None:
+    def cleaned_up(cleaned: Cleaned) -> None:
+        tell(news.Cleaned(cleaned.family, cleaned.took_s, cleaned.deleted, cleaned.error))
         family = log.bind(family=cleaned.family.label)
         if cleaned.deleted:
             took_ms = round(cleaned.took_s * 1000, 1)
@@ -70,4 +186,4 @@ def cleaning_log(log: Logger) -> Callable[[Cleaned], None]:
         if cleaned.error and said.is_due((cleaned.family, cleaned.error), time.monotonic(), REMIND_S):
             family.warning("stale connections may remain", error=cleaned.error)
 
-    return tell
+    return cleaned_up

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kproxy.config import Config
+from kproxy.config import Config, read_config
 from kproxy.effects.logs import Logger
 from kproxy.wiring.question import Asked
 from tests.fakes.program import run_here
@@ -27,6 +27,8 @@ class Life:
         self.stopped = 0
         self.opens: Callable[[], None] = lambda: None
         self.runs: Callable[[], None] = lambda: None
+        self.agent = self
+        self.again: Config | None = None
 
     @contextmanager
     def open(self, asked: Asked, config: Config, _log: Logger, *, once: bool = False) -> Iterator[Life]:
@@ -95,6 +97,20 @@ def test_a_second_signal_does_not_wait(capsys: pytest.CaptureFixture[str], life:
 
     life.runs = twice
     assert run_here(capsys, "run").code == 130
+
+
+def test_it_begins_again_with_a_configuration_that_needs_another_agent(
+    capsys: pytest.CaptureFixture[str], life: Life
+) -> None:
+    other = read_config("apiVersion: kproxy.io/v1alpha1\nkind: KproxyConfiguration\n", "other")
+    agains = [other, None]
+
+    def end() -> None:
+        life.again = agains.pop(0)
+
+    life.runs = end
+    assert run_here(capsys, "run").code == 0
+    assert [config for _, config, _ in life.asked] == [Config(), other]
 
 
 def test_before_there_is_an_agent_nothing_is_waited_for(capsys: pytest.CaptureFixture[str], life: Life) -> None:

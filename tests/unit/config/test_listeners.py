@@ -36,12 +36,12 @@ def test_where_they_are(proxy: str, own: str, healthz: str, metrics: str) -> Non
     assert (str(healthz_listener(config)), str(metrics_listener(config))) == (healthz, metrics)
 
 
-@pytest.mark.parametrize("text", ["localhost:80", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:x", "[::1", "80"])
+@pytest.mark.parametrize("text", ["localhost:80", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:x", "80"])
 def test_what_is_no_listener(text: str) -> None:
     for document in (f'healthzBindAddress: "{text}"', f'metricsBindAddress: "{text}"'):
-        with pytest.raises(ConfigError, match="BindAddress.* is not allowed: it must be IP:port"):
+        with pytest.raises(ConfigError, match=r"BindAddress.* is not allowed: it must be IP:port"):
             read(document)
-        with pytest.raises(ConfigError, match="BindAddress.* is not allowed: it must be IP:port"):
+        with pytest.raises(ConfigError, match=r"BindAddress.* is not allowed: it must be IP:port"):
             read(own=document)
 
 
