@@ -170,7 +170,9 @@ class NetlinkSocket:
             first = self._next(len(portion))
             last = first + len(portion) - 1
             data = [
-                message(kind, NLM_F_REQUEST | flags | (NLM_F_ACK if first + place == last else 0), first + place, payload)
+                message(
+                    kind, NLM_F_REQUEST | flags | (NLM_F_ACK if first + place == last else 0), first + place, payload
+                )
                 for place, (kind, flags, payload) in enumerate(portion)
             ]
             self._send(b"".join(data))

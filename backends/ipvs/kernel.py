@@ -1,0 +1,324 @@
+"""The door: reads what of ours stands in this network namespace, and makes changes, most of them by netlink.
+
+Every message stands for itself: what the kernel refuses is a Refusal of its
+owner, and the rest is in force. A virtual server that another program made
+where we want one is left alone, and refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, cast
+
+from backends.ipvs import drain, links, servers, sets, steps
+from backends.ipvs.names import LINK, SETS
+from backends.ipvs.objects import Balance, Drain, Real, Server, Sysctl, Timeouts, Vip
+from backends.ipvs.parameters import read_sysctls, set_sysctls
+from backends.ipvs.restore import parse_chains, restore_input
+from backends.ipvs.steps import Request, Tongue
+from kproxy.core.document import Change, Content, Document, ObjectId, Owner
+from kproxy.core.values import Family
+from kproxy.effects.netlink import NetlinkSocket
+from kproxy.effects.process import ProcessTimeout, Run
+from kproxy.effects.xtables import Tools
+from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
+from kproxy.netlink.attributes import Malformed
+from kproxy.netlink.messages import NLM_F_CREATE, NLM_F_REPLACE, Message
+from kproxy.ports import Outcome, Refusal
+
+OBSERVED: Final[Owner] = "kernel"
+TIMEOUT_S: Final = 60.0
+LOCK_WAIT_S: Final = 5
+TABLES: Final = ("mangle", "nat", "filter")
+
+Refusals = dict[Owner, Refusal]
+
+
+class Sockets:
+    """A socket for each of the kernel's tongues, in the network namespace of the calling thread."""
+
+    def __init__(self) -> None:
+        self.of = {
+            Tongue.GENERIC: NetlinkSocket(protocol=16),
+            Tongue.NETFILTER: NetlinkSocket(),
+            Tongue.ROUTE: NetlinkSocket(protocol=0),
+        }
+
+    def close(self) -> None:
+        """Close them all."""
+        for one in self.of.values():
+            one.close()
+
+
+class IpvsKernel:
+    """One family's virtual servers, sets, addresses and chains of ours."""
+
+    def __init__(
+        self,
+        family: Family,
+        sockets: Sockets,
+        number: int,
+        tools: Tools,
+        run: Run,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`number` is the message type of IPVS's generic netlink family; `clock` gives Unix time."""
+        self._family = family
+        self._sockets = sockets.of
+        self._close = sockets.close
+        self._number = number
+        self._tools = tools
+        self._run = run
+        self._clock = clock
+        self._drains: dict[Server, int] = {}
+        self._elsewhere: frozenset[str] = frozenset()
+        self._sysctls: frozenset[Sysctl] = frozenset()
+        self._timeouts = False
+
+    def close(self) -> None:
+        """Close the sockets; everything stays."""
+        self._close()
+
+    def observe(self) -> Document:
+        """What of ours stands; a leaving real server is shown when it is to be removed. ObserveFailed if unreadable."""
+        try:
+            found = dict(self._read())
+        except (OSError, Malformed, KeyError, ProcessTimeout, UnsupportedHost) as error:
+            raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
+        return {OBSERVED: found} if found else {}
+
+    def apply(self, change: Change) -> Outcome:
+        """Make the change; ApplyRejected if something is refused that is not one Service's alone."""
+        refusals: Refusals = {}
+        try:
+            self._make(change, refusals)
+        except TimeoutError as error:
+            raise ApplyTimeout("IPVS: no answer from the kernel") from error
+        except (OSError, Malformed) as error:
+            raise ApplyRejected(f"IPVS: {error}") from error
+        shared = next((one for owner, one in refusals.items() if "/" not in owner), None)
+        if shared is not None:
+            raise ApplyRejected(f"{shared.what}: {shared.reason}", shared.owner)
+        return Outcome(tuple(refusals.values()))
+
+    def check(self, _change: Change) -> Outcome:
+        """Nothing: IPVS has no way of trying a change without its being in force."""
+        return Outcome()
+
+    def _read(self) -> Iterator[tuple[ObjectId, Content]]:
+        yield from ((Drain(server), drain_s) for server, drain_s in self._drains.items())
+        now_s = int(self._clock())
+        for server, balance in self._servers():
+            yield server, balance
+            for found in self._reals(server):
+                if not found.deadline or drain.is_due(found, now_s):
+                    yield found.real, found.weight
+        yield from self._read_sets()
+        for table in TABLES:
+            yield from parse_chains(self._save(table)).items()
+        yield from read_sysctls(self._sysctls)
+        if self._timeouts:
+            yield Timeouts(), servers.read_timeouts(self._generic(servers.timeouts_query()))
+
+    def _read_sets(self) -> Iterator[tuple[ObjectId, Content]]:
+        """Sets and members; an address of ours is right (True) if it is both on our link and in its set."""
+        messages = self._sockets[Tongue.NETFILTER].dump(sets.SUBSYSTEM << 8 | sets.LIST, sets.list_request())
+        listed: set[str] = set()
+        for key, content in sets.read_sets(messages, SETS[self._family].prefix):
+            if isinstance(key, Vip):
+                listed.add(key.address)
+            else:
+                yield key, content
+        here, elsewhere = self._addresses(self._link())
+        self._elsewhere &= elsewhere
+        for address in listed | here | self._elsewhere:
+            yield Vip(address), (address in listed and address in here) or address in self._elsewhere - listed - here
+
+    def _servers(self) -> list[tuple[Server, Balance]]:
+        dump = self._sockets[Tongue.GENERIC].dump(self._number, servers.servers_request())
+        return [found for one in dump if (found := servers.read_server(one, self._family)) is not None]
+
+    def _reals(self, server: Server) -> list[servers.Found]:
+        dump = self._sockets[Tongue.GENERIC].dump(self._number, servers.reals_request(server, self._family))
+        return [servers.read_real(one, server, self._family) for one in dump]
+
+    def _generic(self, payload: bytes) -> list[Message]:
+        return self._sockets[Tongue.GENERIC].request(self._number, payload)
+
+    def _link(self) -> int:
+        """The number of our link, 0 if there is none."""
+        try:
+            return links.read_index(self._sockets[Tongue.ROUTE].request(links.GET_LINK, links.link_request(LINK)))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return 0
+            raise
+
+    def _addresses(self, link: int) -> tuple[frozenset[str], frozenset[str]]:
+        dump = self._sockets[Tongue.ROUTE].dump(links.GET_ADDRESS, links.addresses_request(self._family))
+        return links.read_addresses(dump, link)
+
+    def _save(self, table: str) -> str:
+        result = self._run([self._tools.save, "-t", table], "", TIMEOUT_S)
+        if result.status:
+            raise OSError(errno.EIO, f"{self._tools.save} -t {table}: {result.errors.strip()}")
+        return result.output
+
+    def _make(self, change: Change, refusals: Refusals) -> None:
+        """The change, in order; see `steps`."""
+        family = self._family
+        for key, one in steps.wanted(change, Drain):
+            self._drains[key.server] = one.content if isinstance(one.content, int) else 0
+        self._parameters(change)
+        self._send(steps.make_sets(change, family), refusals)
+        failed = self._send(steps.make_servers(change, family), refusals)
+        refused = frozenset(one.subject for one in failed if isinstance(one.subject, Server))
+        self._send_reals(steps.make_reals(change, family, refused), refusals)
+        self._send(steps.make_members(change), refusals)
+        self._restore(change)
+        self._make_vips(change, refusals)
+        self._send(steps.remove_members(change), refusals)
+        self._remove_vips(change, refusals)
+        self._send(self._release(change), refusals)
+        self._send(steps.remove_servers(change, family), refusals)
+        self._send(steps.remove_sets(change, family), refusals)
+        for drained, _ in steps.unwanted(change, Drain):
+            self._drains.pop(drained.server, None)
+
+    def _parameters(self, change: Change) -> None:
+        """Kernel parameters; one that cannot be written stays as it is, and is found different at the next look."""
+        sysctls = {key: str(one.content) for key, one in steps.wanted(change, Sysctl)}
+        set_sysctls(sysctls)
+        self._sysctls = (self._sysctls | sysctls.keys()) - {key for key, _ in steps.unwanted(change, Sysctl)}
+        for _, timeouts in steps.wanted(change, Timeouts):
+            self._generic(servers.timeouts_request(cast("tuple[int, int, int]", timeouts.content)))
+            self._timeouts = True
+        self._timeouts &= Timeouts() not in change.removed
+
+    def _send(self, requests: Iterable[Request], refusals: Refusals) -> list[Request]:
+        """Send requests of one tongue; what is refused and matters is noted and returned."""
+        batch = list(requests)
+        failed = []
+        for request, error in self._answers(batch):
+            if error not in request.forgiven:
+                reason = sets.reason(error) if request.tongue is Tongue.NETFILTER else _reason(request, error)
+                refusals.setdefault(request.owner, Refusal(request.owner, str(request.subject), reason))
+                failed.append(request)
+        return failed
+
+    def _answers(self, batch: Sequence[Request]) -> list[tuple[Request, int]]:
+        if not batch:
+            return []
+        messages = [(one.kind or self._number, one.flags, one.payload) for one in batch]
+        return [(batch[ack.sequence], ack.error) for ack in self._sockets[batch[0].tongue].stream(messages)]
+
+    def _send_reals(self, requests: Iterable[Request], refusals: Refusals) -> None:
+        """Real servers; one that is there already was leaving, and comes back."""
+        batch = list(requests)
+        back = []
+        for request, error in self._answers(batch):
+            if error == errno.EEXIST and isinstance(request.subject, Real):
+                back.append(steps.revive(request.subject, request.owner, self._family))
+            else:
+                refusals.setdefault(
+                    request.owner, Refusal(request.owner, str(request.subject), _reason(request, error))
+                )
+        self._send(back, refusals)
+
+    def _restore(self, change: Change) -> None:
+        text = restore_input(steps.edits(change))
+        if not text:
+            return
+        argv = [self._tools.restore, "--noflush", "-w", str(LOCK_WAIT_S)]
+        try:
+            result = self._run(argv, text, TIMEOUT_S)
+        except ProcessTimeout as error:
+            raise ApplyTimeout(str(error)) from error
+        if result.status:
+            raise ApplyRejected(f"{self._tools.restore}: {' '.join(result.errors.split())}")
+
+    def _make_vips(self, change: Change, refusals: Refusals) -> None:
+        """Addresses that come; one that another link has already stays there alone."""
+        coming = list(steps.wanted(change, Vip))
+        if not coming:
+            return
+        link = self._link() or self._make_link()
+        elsewhere = self._addresses(link)[1]
+        self._elsewhere |= elsewhere & {vip.address for vip, _ in coming}
+        ours = [(vip, one.owner) for vip, one in coming if vip.address not in elsewhere]
+        self._send([steps.vip_member(vip, owner, self._family, add=True) for vip, owner in ours], refusals)
+        self._send(
+            [
+                Request(
+                    Tongue.ROUTE,
+                    links.NEW_ADDRESS,
+                    NLM_F_CREATE | NLM_F_REPLACE,
+                    links.address_request(vip.address, link),
+                    owner,
+                    vip,
+                    frozenset({errno.EEXIST}),
+                )
+                for vip, owner in ours
+            ],
+            refusals,
+        )
+
+    def _make_link(self) -> int:
+        route = self._sockets[Tongue.ROUTE]
+        route.request(links.NEW_LINK, links.dummy_request(LINK), NLM_F_CREATE)
+        link = self._link()
+        route.request(links.SET_LINK, links.quiet_request(link))
+        route.request(links.SET_LINK, links.up_request(link))
+        return link
+
+    def _remove_vips(self, change: Change, refusals: Refusals) -> None:
+        leaving = list(steps.unwanted(change, Vip))
+        if not leaving:
+            return
+        link = self._link()
+        self._elsewhere -= {vip.address for vip, _ in leaving}
+        self._send([steps.vip_member(vip, owner, self._family, add=False) for vip, owner in leaving], refusals)
+        self._send(
+            [
+                Request(
+                    Tongue.ROUTE,
+                    links.DELETE_ADDRESS,
+                    0,
+                    links.address_request(vip.address, link),
+                    owner,
+                    vip,
+                    steps.GONE,
+                )
+                for vip, owner in leaving
+                if link
+            ],
+            refusals,
+        )
+
+    def _release(self, change: Change) -> Iterator[Request]:
+        """Real servers that go: at once, or with weight 0 and a deadline, while connections are under way."""
+        leaving: dict[Server, list[tuple[Real, Owner]]] = {}
+        for real, owner in steps.unwanted(change, Real):
+            if real.server not in change.removed:
+                leaving.setdefault(real.server, []).append((real, owner))
+        now_s = int(self._clock())
+        for server, several in leaving.items():
+            drain_s = self._drains.get(server, drain.default_s(server))
+            standing = {found.real: found for found in self._reals(server)} if drain_s else {}
+            for real, owner in several:
+                step = drain.step(standing.get(real), drain_s, now_s)
+                if step is drain.Step.REMOVE:
+                    yield steps.remove_real(real, owner, self._family)
+                elif step is drain.Step.BEGIN:
+                    yield steps.retire(real, owner, self._family, now_s + drain_s)
+
+
+def _reason(request: Request, error: int) -> str:
+    if error == errno.EEXIST and isinstance(request.subject, Server):
+        return "another program has a virtual server there; it is left alone"
+    if error == errno.ENOENT and isinstance(request.subject, Server):
+        return "the kernel has no such scheduler; load its module (ip_vs_NAME)"
+    return f"{os.strerror(error)} ({errno.errorcode.get(error, error)})"
