@@ -9,7 +9,7 @@ a changed one the old uses are found by compiling the old plan once more.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from backends.nftables.base import base_fragment, frontends_fragment
 from backends.nftables.frontends import Uses, cluster_ips_of, compile_service
@@ -19,7 +19,7 @@ from backends.nftables.pools import pools_fragment
 from backends.nftables.shapes import shape_of
 from kproxy.core.changes import changed_keys
 from kproxy.core.document import BASE, Fragment, Owner
-from kproxy.core.plan import NodePlan
+from kproxy.core.plan import NodePlan, ServicePlan
 from kproxy.core.values import ObjectKey, Value
 from kproxy.ports import Compiled
 
@@ -49,7 +49,7 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     document = dict(previous.document)
     added: list[Uses] = []
     removed: list[Uses] = []
-    for key in sorted(changed_keys(before, plan.services)):
+    for key in sorted(_changed_services(before, plan.services)):
         if key in before:
             removed.append(compile_service(before[key], words, counts.contested).uses)
         if key in plan.services:
@@ -62,6 +62,22 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     for owner, fragment in _shared_fragments(plan, counts, words):
         _put(document, owner, fragment)
     return Kept(plan, document, counts)
+
+
+def _changed_services(
+    before: Mapping[ObjectKey, ServicePlan], after: Mapping[ObjectKey, ServicePlan]
+) -> Collection[ObjectKey]:
+    """Like `changed_keys`, quicker for very many Services.
+
+    A ServicePlan names its Service, so where two plans in one place are the
+    same object, their keys are equal and need not be touched: they lie
+    scattered in memory, the plans in order.
+    """
+    if len(before) == len(after):
+        moved = [(old, new) for old, new in zip(before.values(), after.values(), strict=True) if old is not new]
+        if all(old.service == new.service for old, new in moved):
+            return [new.service for _, new in moved]
+    return changed_keys(before, after)
 
 
 def _place(
