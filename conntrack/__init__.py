@@ -1,8 +1,10 @@
 """Connection tracking: inspection, statistics per Service, and exact clean-up.
 
-Charter of this room (nothing is built here yet): `wire` decodes netlink dumps
-and events without an object per attribute, `entry` holds a typed flow, `stats`
-groups flows by Service, endpoint, state and protocol, and `stale` decides by
-level which flows no serving endpoint answers any more. These four are pure.
-`table` is the only file that talks to the kernel.
+Pure: `layout` (ctnetlink's numbers), `wire` (messages to rows, without an object
+per attribute), `entry` (a typed flow), `requests`, `services` (which Service a
+flow was sent to), `stale` (which flows no serving endpoint answers), `stats`,
+`query`, `check`, `story`, `load`, `counters`.
+Doors: `table` and `events` talk to the kernel, `ahead` receives dumps in a child
+process. Workers: `cleaner` removes stale flows after syncs, `collector` looks at
+the table for `metrics`.
 """
