@@ -25,6 +25,13 @@ STEP: Final = 2
 """Bits per split: four ways. Measured; see docs/backends/iptables.md."""
 INLINE: Final = 2
 """A branch of so few rules gets no chain of its own."""
+DEEPEST: Final = 10
+"""So many chains lie below one another at most.
+
+A packet may be 15 chains below a built-in one, counted by goto and jump alike
+(`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables_api.c), or the kernel refuses all rules.
+Two come before a tree, three after it (fence, table, pool).
+"""
 
 PROTOCOL_BITS: Final = 2
 PORT_BITS: Final = 16
@@ -92,14 +99,14 @@ def grow(layout: Layout, rules: Mapping[int, str]) -> Fragment:
     """All chains of a tree whose leaves are `rules`; its root stands even when there are none."""
     keys = sorted(rules)
     chains: dict[ObjectId, Content] = {}
-    pending = [_Branch(layout.root, 0, len(keys), 0)]
+    pending = [_Branch(layout.root, 0, len(keys), 0, DEEPEST)]
     while pending:
         branch = pending.pop()
-        if branch.high - branch.low <= LEAF:
+        if branch.high - branch.low <= LEAF or not branch.levels:
             chains[branch.chain] = tuple([rules[key] for key in keys[branch.low : branch.high]])
             continue
         body: list[str] = []
-        for low, high in _groups(layout, keys, branch):
+        for low, high in _parts(layout, keys, branch.low, branch.high, (branch.high - branch.low) // 2):
             if high - low <= INLINE:
                 body += [rules[key] for key in keys[low:high]]
                 continue
@@ -107,7 +114,7 @@ def grow(layout: Layout, rules: Mapping[int, str]) -> Fragment:
             value = keys[low] >> layout.bits - depth
             chain = layout.chain(value, depth)
             body.append(f"{layout.match(value, depth, branch.known)}-g {chain.chain}")
-            pending.append(_Branch(chain, low, high, depth))
+            pending.append(_Branch(chain, low, high, depth, branch.levels - 1))
         chains[branch.chain] = tuple(body)
     return chains
 
@@ -124,17 +131,25 @@ class _Branch(NamedTuple):
     low: int
     high: int
     known: int
+    levels: int
+    """How many levels of chains may still come below."""
 
 
-def _groups(layout: Layout, keys: Sequence[int], branch: _Branch) -> Iterator[tuple[int, int]]:
-    """The index ranges of the keys that share their bits up to the next split."""
-    depth = layout.below(_common(layout, keys[branch.low], keys[branch.high - 1]))
+def _parts(layout: Layout, keys: Sequence[int], low: int, high: int, most: int) -> Iterator[tuple[int, int]]:
+    """The index ranges of keys that share their bits up to the next split; none that is split again has over `most`.
+
+    What would hold more than half of a chain's keys is split at once, so that
+    however keys are chosen, every chain halves their number at least.
+    """
+    depth = layout.below(_common(layout, keys[low], keys[high - 1]))
     shift = layout.bits - depth
-    low = branch.low
-    while low < branch.high:
-        high = bisect_left(keys, (keys[low] >> shift) + 1 << shift, low, branch.high)
-        yield low, high
-        low = high
+    while low < high:
+        end = bisect_left(keys, (keys[low] >> shift) + 1 << shift, low, high)
+        if end - low > max(most, LEAF):
+            yield from _parts(layout, keys, low, end, most)
+        else:
+            yield low, end
+        low = end
 
 
 def _common(layout: Layout, first: int, last: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import re
 import socket
 import subprocess
@@ -10,13 +11,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from backends.iptables.kernel import PORTION, IptablesKernel, open_kernel
-from backends.iptables.names import FILTER, NAT, SERVICES, ChainId
+from backends.iptables.names import FILTER, NAT, SERVICES, VIPS, ChainId
+from backends.iptables.tree import DEEPEST
 from kproxy.core.document import Change, Document, Replacement, diff
-from kproxy.core.plan import Endpoint
+from kproxy.core.plan import Action, Client, Endpoint, Frontend, FrontendKind, Route, ServicePlan
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.xtables import TOOLS, Tools, Variant
@@ -24,7 +27,18 @@ from kproxy.errors import ApplyRejected, UnsupportedHost
 from kproxy.ports import Outcome
 from tests.fakes.kernel import objects
 from tests.fakes.namespace import in_new_namespace, ip
-from tests.unit.backends.iptables.plans import cluster_ip, document, endpoints, node_port, port, service
+from tests.unit.backends.iptables.plans import (
+    TO_CLUSTER,
+    Chains,
+    cluster_ip,
+    depth,
+    document,
+    endpoints,
+    lopsided,
+    node_port,
+    port,
+    service,
+)
 
 pytestmark = pytest.mark.root
 variants = pytest.mark.parametrize("variant", Variant)
@@ -208,6 +222,24 @@ def test_large_loads_in_portions_end_where_small_ones_do(variant: Variant) -> No
         bring(kernel, want)
         bring(kernel, {})
         assert kernel.observe() == {}
+
+    with_kernel(variant, check)
+
+
+@variants
+def test_the_deepest_tree_with_all_that_may_follow_it_is_not_too_deep_for_the_kernel(variant: Variant) -> None:
+    local = (Route(Client.NODE, masquerade=True, action=Action.CLUSTER), *TO_CLUSTER)
+
+    def behind_a_fence(number: int) -> ServicePlan:
+        allowed = (ipaddress.ip_network("203.0.113.0/24"),)
+        frontend = Frontend(FrontendKind.LOAD_BALANCER, str(ipaddress.IPv4Address(number)), 80, allowed)
+        return service(f"s{number}", port(frontend, cluster=POOL[:1], external=local))
+
+    def check(kernel: IptablesKernel) -> None:
+        want = document(*map(behind_a_fence, lopsided(8 << DEEPEST)))
+        # Below the tree come the chains of a fence, of a table, and of a pool.
+        assert depth(cast("Chains", objects(want)), VIPS) == DEEPEST + 3
+        bring(kernel, want)
 
     with_kernel(variant, check)
 

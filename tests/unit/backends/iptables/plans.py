@@ -32,9 +32,11 @@ __all__ = [
     "Chains",
     "chains",
     "cluster_ip",
+    "depth",
     "document",
     "endpoints",
     "leaf",
+    "lopsided",
     "node_port",
     "plan",
     "port",
@@ -70,3 +72,18 @@ def leaf(found: Chains, chain: ChainId, contains: str) -> str:
     """The one rule of a chain that contains a text."""
     (rule,) = [rule for rule in found[chain] if contains in rule]
     return rule
+
+
+def depth(found: Chains, chain: ChainId) -> int:
+    """How many chains lie below one another below this one."""
+    leads = [ChainId(chain[0], rule.rpartition("-g ")[2]) for rule in found[chain] if " -g " in rule]
+    return max((1 + depth(found, lead) for lead in leads), default=0)
+
+
+def lopsided(count: int, prefix: int = 0, bits: int = 0) -> list[int]:
+    """Addresses of which half share the next two bits, and of these again half, as deep as it goes."""
+    if count < 4 or bits >= 30:
+        return [prefix << (32 - bits) | number for number in range(count)]
+    third = (count - count // 2) // 3
+    shares = (count // 2, count - count // 2 - 2 * third, third, third)
+    return [one for branch, share in enumerate(shares) for one in lopsided(share, prefix << 2 | branch, bits + 2)]

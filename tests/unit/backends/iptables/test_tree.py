@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import cast
 
 import pytest
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from backends.iptables.matches import State, chance, parse_rule
 from backends.iptables.names import ChainId
-from backends.iptables.tree import LEAF, Layout, grow, port_key
+from backends.iptables.tree import DEEPEST, LEAF, Layout, grow, port_key
 from kproxy.core.flow import Packet
 from kproxy.core.host import Host
 from kproxy.core.values import Family, Protocol, address_number
+from tests.unit.backends.iptables.plans import Chains, depth, lopsided
 
 ROOT = ChainId("nat", "KPROXY-ROOT")
 V4 = Layout(ROOT, "V", Family.IPV4, 32)
@@ -26,7 +27,6 @@ ADDRESSES_ONLY = Layout(ROOT, "H", Family.IPV4, 32, 0, "-s")
 HOST = Host("node-a")
 
 Key = tuple[str, Protocol, int]
-Chains = Mapping[ChainId, tuple[str, ...]]
 
 addresses_v4 = st.integers(0, 2**32 - 1).map(lambda number: str(ipaddress.IPv4Address(number)))
 near_v4 = st.integers(0, 255).map(lambda number: f"10.96.0.{number}")
@@ -91,6 +91,19 @@ def test_each_key_is_found_and_nothing_else(layout: Layout, addresses: st.Search
 
 def test_an_empty_tree_is_its_root() -> None:
     assert grow(V4, {}) == {ROOT: ()}
+
+
+COMB = [1 << bit | low for bit in range(31, 3, -1) for low in range(4)]
+"""Four addresses branch off at every bit."""
+
+
+@pytest.mark.parametrize("numbers", [COMB, lopsided(5_000), lopsided(40_000)], ids=["comb", "lopsided", "many"])
+def test_however_addresses_are_chosen_the_kernel_takes_the_tree_and_walks_are_short(numbers: list[int]) -> None:
+    chosen = [(str(ipaddress.IPv4Address(number)), Protocol.TCP, 80) for number in numbers]
+    chains = grown(V4, chosen)
+    assert depth(chains, ROOT) <= DEEPEST
+    assert max(walk(chains, key)[1] for key in chosen[::97]) <= 150
+    assert max(map(len, chains.values())) <= 100
 
 
 def test_few_rules_are_one_chain() -> None:
