@@ -10,13 +10,14 @@ from types import FrameType
 import click
 
 from kproxy.agent import Agent
+from kproxy.cli.kube_proxy import KubeProxyCommand, kube_proxy_flags
 from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
 from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
 from kproxy.config import Config
 from kproxy.effects.logs import FORMATS, Logger, make_logger
 from kproxy.wiring.agents import open_agent
-from kproxy.wiring.cluster import load_config
+from kproxy.wiring.cluster import configured
 from kproxy.wiring.question import Asked
 
 PATIENCE_S = 1.5
@@ -27,14 +28,18 @@ class Overdue(BaseException):
     """The agent was told to stop and has not."""
 
 
-@click.command()
+@click.command(cls=KubeProxyCommand)
 @asked(SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@kube_proxy_flags
 @click.option("--once", is_flag=True, help="Sync once, then end: exit code 0 if the rules are in force.")
 @click.option("--log-format", type=click.Choice(FORMATS), help="Default: text on a terminal, JSON elsewhere.")
 @verbose
 @click.pass_obj
 def run(session: Session, question: Asked, once: bool, log_format: str | None) -> int:
     """Run the agent: program this node's Services and follow every change. Needs root (CAP_NET_ADMIN).
+
+    All of kube-proxy's flags are taken too, with its meaning and precedence: beside --config only --hostname-override,
+    --master and those of the log count.
 
     SIGTERM and Ctrl-C end it; the rules stay in force. Options win over the configuration file. Without --backend and
     without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log says why.
@@ -45,19 +50,20 @@ def run(session: Session, question: Asked, once: bool, log_format: str | None) -
       kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
       kproxy run --source manifests/ --backend iptables --node-name node-a
     """  # noqa: D301 - click's mark for lines that stay as they are
-    config: Config | None = load_config(question.config)
+    config: Config | None
+    config, remarks = configured(question)
     signals: list[int] = []
     agents: list[Agent] = []
     _on_signals(agents, signals)
     while config is not None:
         log = _log(config, session.verbosity, log_format)
-        for warning in config.warnings:
-            log.warning("configuration", remark=warning)
+        for remark in remarks:
+            log.warning("configuration", remark=remark)
         try:
             with open_agent(question, config, log, once=once) as running:
                 agents[:] = [running.agent]
                 running.agent.run()
-                config = None if signals else running.again
+                config, remarks = None if signals else running.again, ()
         except Overdue:
             log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
             break

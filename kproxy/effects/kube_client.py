@@ -154,8 +154,8 @@ class ApiServer:
             return self._configuration.host.rstrip("/") + target, headers, self._pool
 
 
-def open_server(kubeconfig: str = "") -> ApiServer:
-    """The server of a kubeconfig, or of the cluster that this process runs in.
+def open_server(kubeconfig: str = "", master: str = "") -> ApiServer:
+    """The server of a kubeconfig, or of the cluster that this process runs in; `master` is a URL to use instead.
 
     Looked for in this order: the path given, $KUBECONFIG, ~/.kube/config, the
     service account of the pod. ConfigError names the file, or what was looked for.
@@ -163,13 +163,22 @@ def open_server(kubeconfig: str = "") -> ApiServer:
     user = Path(USER_KUBECONFIG).expanduser()
     path = kubeconfig or os.environ.get("KUBECONFIG", "") or (str(user) if user.exists() else "")
     if path:
-        return ApiServer(lambda: _from_files(path))
+        return ApiServer(lambda: _at(master, _from_files(path)))
     if os.environ.get(IN_CLUSTER):
-        return ApiServer(_from_cluster)
+        return ApiServer(lambda: _at(master, _from_cluster()))
+    if master:
+        return ApiServer(lambda: _at(master, client.Configuration()))
     raise ConfigError(
         "no API server is known: name a kubeconfig, set KUBECONFIG, "
         f"write {USER_KUBECONFIG}, or run in a pod with a service account"
     )
+
+
+def _at(master: str, configuration: client.Configuration) -> client.Configuration:
+    """The same credentials for another URL, if one is given."""
+    if master:
+        configuration.host = master
+    return configuration
 
 
 def _from_files(path: str) -> client.Configuration:

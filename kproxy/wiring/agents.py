@@ -15,6 +15,7 @@ import msgspec
 from conntrack.cleaner import Cleaned, Cleaner
 from kproxy.agent import REMIND_S, Agent, Setup
 from kproxy.config import Config
+from kproxy.config.flags import over
 from kproxy.core.schedule import Pace
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
@@ -53,7 +54,9 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         local = take_name()
         stack.callback(local.close)
         name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
-        source = open_source(asked.source, name, asked.kubeconfig or config.proxy.client_connection.kubeconfig)
+        source = open_source(
+            asked.source, name, asked.kubeconfig or config.proxy.client_connection.kubeconfig, asked.master
+        )
         chosen = choose(asked.backend or config.proxy.mode, asked.families)
         stack.callback(close_all, chosen.kernels.values())
         log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name)
@@ -105,7 +108,8 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
         return
     path, setup = asked.config, running.agent.setup
 
-    def changed(now: Config) -> None:
+    def changed(read: Config) -> None:
+        now = over(read, asked.flags)
         front.reloaded(path, "", time.time())
         for warning in now.warnings:
             setup.log.warning("configuration", remark=warning)

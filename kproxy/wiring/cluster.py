@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from kproxy.config import Config, read_config
+from kproxy.config.flags import config_of_flags, ignored, over
 from kproxy.core.host import Host
 from kproxy.core.model import Event, Kind
 from kproxy.core.snapshot import Snapshot, fold
@@ -16,7 +17,7 @@ from kproxy.core.values import Value, canonical_address, family_of
 from kproxy.effects.network import local_addresses
 from kproxy.errors import ApiDenied, ApiError, ConfigError, KproxyError
 from kproxy.ports import Source
-from kproxy.wiring.question import KUBERNETES
+from kproxy.wiring.question import KUBERNETES, Asked
 
 SYNC_TIMEOUT_S = 30.0
 NODE_WAIT_S = 3.0
@@ -43,6 +44,19 @@ def load_config(path: str | None) -> Config:
     return read_config(text, path)
 
 
+def configured(asked: Asked) -> tuple[Config, tuple[str, ...]]:
+    """The configuration of a command line, and remarks about it; ConfigError if it cannot be used.
+
+    With a file, all of kube-proxy's flags but a few are ignored, as kube-proxy does.
+    """
+    if asked.config is None:
+        config = config_of_flags(asked.flags)
+        return config, config.warnings
+    config = over(load_config(asked.config), asked.flags)
+    unused = ", ".join(f"--{name}" for name in ignored(asked.flags))
+    return config, (*config.warnings, f"{unused}: not used, because --config is given") if unused else config.warnings
+
+
 def node_name(named: str, config: Config) -> str:
     """This node's name: the option, hostnameOverride, or the machine's hostname, in lower case (as kube-proxy)."""
     return (named or config.proxy.hostname_override or socket.gethostname()).strip().lower()
@@ -66,14 +80,14 @@ def live_host(name: str, primary: tuple[str, ...]) -> Host:
     return Host(name, primary, local_addresses())
 
 
-def open_source(source: str, node: str, kubeconfig: str) -> Source:
+def open_source(source: str, node: str, kubeconfig: str, master: str = "") -> Source:
     """The source of a name: `kubernetes`, or a directory of manifests; ConfigError if it cannot be used."""
     if source == KUBERNETES:
         from kproxy.effects.kube import KubernetesSource  # noqa: PLC0415 - the client package takes half a second
         from kproxy.effects.kube_client import open_server  # noqa: PLC0415
 
         try:
-            return KubernetesSource(open_server(kubeconfig), node)
+            return KubernetesSource(open_server(kubeconfig, master), node)
         except ConfigError as error:
             hint = "" if kubeconfig else "; or read manifests with --source DIR"
             raise ConfigError(f"{error}{hint}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kproxy.core.values import Family, Value
 
 KUBERNETES = "kubernetes"
@@ -19,3 +21,7 @@ class Asked(Value, frozen=True):
     node_name: str = ""
     node_ips: tuple[str, ...] = ()
     families: tuple[Family, ...] = tuple(Family)
+    flags: Mapping[str, str] = {}
+    """kube-proxy's flags as they were given, by name (`proxy-mode`)."""
+    master: str = ""
+    """The API server's URL, if not the kubeconfig's."""
