@@ -8,6 +8,7 @@ without other threads, that is for commands.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -20,8 +21,8 @@ PIPE_BYTES: Final = 1 << 20
 """What the child may be ahead; an unprivileged user's limit, too (pipe-max-size)."""
 
 _LENGTH = struct.Struct("=i")
-_LOST: Final = 5
-"""EIO: the child has ended without a word."""
+_LOST: Final = errno.EIO
+"""The child has ended without a word."""
 
 
 class AheadSocket(NetlinkSocket):
@@ -46,12 +47,15 @@ def _received(reader: int) -> Iterator[bytes]:
     with open(reader, "rb", buffering=PIPE_BYTES) as pipe:
         while True:
             head = pipe.read(_LENGTH.size)
-            (length,) = _LENGTH.unpack(head) if head else (-_LOST,)
+            (length,) = _LENGTH.unpack(head) if len(head) == _LENGTH.size else (-_LOST,)
             if length == 0:
                 return
             if length < 0:
                 raise OSError(-length, os.strerror(-length))
-            yield pipe.read(length)
+            buffer = pipe.read(length)
+            if len(buffer) < length:
+                raise OSError(_LOST, os.strerror(_LOST))
+            yield buffer
 
 
 def _hand_on(writer: int, buffers: Callable[[], Iterator[bytes]]) -> NoReturn:

@@ -9,6 +9,7 @@ same source port, another endpoint must answer.
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,20 @@ except TimeoutError:
     print("NONE")
 except ConnectionRefusedError:
     print("REJECT")
+"""
+TALKER = """
+import socket, sys
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    client.send(b"x" * 10)
+    client.settimeout(10)
+    print("answered" if client.recv(2000) else "closed")
+except ConnectionResetError:
+    print("reset")
+except TimeoutError:
+    print("silence")
 """
 SOURCE_PORTS = itertools.count(20000)
 SILENCE_S = 1.0
@@ -231,3 +246,28 @@ def test_a_flow_older_than_the_rules(node: World, vip: Vip, family: int) -> None
     with cleaned(node, family):
         put(node, vip, family, endpoint(THERE[family]), externalIPs=[vip.external[family]])
     assert flow.send() == at(THERE[family])
+
+
+@pytest.mark.parametrize(("drain_s", "wanted"), [("0", "reset"), (None, "answered")], ids=["drained", "left alone"])
+def test_tcp_to_a_dead_endpoint_by_the_services_wish(
+    node: World, vip: Vip, family: int, drain_s: str | None, wanted: str
+) -> None:
+    def write(*endpoints: dict) -> None:
+        made = service(name, vip, family)
+        if drain_s is not None:
+            made["metadata"]["annotations"] = {"kproxy.io/tcp-drain-seconds": drain_s}
+        node.put(name, family, made, endpoint_slice(name, family, *endpoints))
+
+    name = f"svc-{vip.number}"
+    write(endpoint(THERE[family]))
+    machine, _ = node.client("outside", family)
+    command = machine.command([sys.executable, "-S", "-c", TALKER, vip.cluster[family], "80"])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "open\n"
+        if drain_s is None:
+            write(endpoint(REMOTE[family]))
+        else:
+            with cleaned(node, family):
+                write(endpoint(REMOTE[family]))
+        answer, _ = client.communicate("\n", timeout=30)
+    assert answer.strip() == wanted
