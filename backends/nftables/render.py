@@ -7,6 +7,7 @@ fields which is in the kernel already.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -101,14 +102,16 @@ def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
 
 
 def render_change(family: Family, change: Change) -> str:
-    """A change line by line, `- ` what goes and `+ ` what comes, with its owner behind it."""
+    """A change line by line, `- ` what goes, `+ ` what comes, `~ ` what differs unseen, with its owner behind it."""
     lines: list[tuple[str, int, str]] = []
     for key, removal in change.removed.items():
         lines += [(removal.owner, 0, f"- {line}") for line in describe(family, key, removal.content)]
     for key, replacement in change.changed.items():
-        old, new = describe(family, key, replacement.old), describe(family, key, replacement.new)
-        lines += [(replacement.owner, 0, f"- {line}") for line in old if line not in new]
-        lines += [(replacement.owner, 1, f"+ {line}") for line in new if line not in old]
+        old, new = (Counter(describe(family, key, content)) for content in (replacement.old, replacement.new))
+        lines += [(replacement.owner, 0, f"- {line}") for line in (old - new).elements()]
+        lines += [(replacement.owner, 1, f"+ {line}") for line in (new - old).elements()]
+        if old == new:
+            lines.append((replacement.owner, 1, f"~ {next(iter(old))} (other order, or reads alike and is not)"))
     for key, addition in change.added.items():
         lines += [(addition.owner, 1, f"+ {line}") for line in describe(family, key, addition.content)]
     return "".join(f"{line}  # {owner}\n" for owner, _, line in sorted(lines))

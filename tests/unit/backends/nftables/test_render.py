@@ -10,10 +10,10 @@ from backends.nftables import expressions as ex
 from backends.nftables import rules as r
 from backends.nftables.compile import compile_plan
 from backends.nftables.layout import WORDS
-from backends.nftables.objects import Rule
+from backends.nftables.objects import Chain, Rule, chain_id
 from backends.nftables.render import render, render_change
 from backends.nftables.rule_text import rule_text
-from kproxy.core.document import diff
+from kproxy.core.document import Change, Replacement, diff
 from kproxy.core.values import Family, Protocol
 from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, plan, port, service
 
@@ -124,3 +124,22 @@ def test_a_first_load_shows_every_object() -> None:
     assert "+ table ip kproxy  # base" in lines
     assert "+ set cluster-ips { type ipv4_addr }  # base" in lines
     assert "+ chain cluster-pool-2  # pools" in lines
+
+
+def test_a_difference_that_nft_would_not_print_is_said() -> None:
+    document = compiled(CART).document
+    key = chain_id("prerouting")
+    chain = document["base"][key]
+    assert isinstance(chain, Chain)
+    twin = Chain(chain.hook, ((ex.Byteorder(0), *chain.rules[0]),))
+    change = Change({}, {key: Replacement("base", twin, chain)}, {})
+    assert render_change(Family.IPV4, change) == "~ chain prerouting (other order, or reads alike and is not)  # base\n"
+
+
+def test_a_rule_that_stands_twice_is_shown() -> None:
+    document = compiled(CART).document
+    key = chain_id("prerouting")
+    chain = document["base"][key]
+    assert isinstance(chain, Chain)
+    change = Change({}, {key: Replacement("base", Chain(chain.hook, chain.rules * 2), chain)}, {})
+    assert render_change(Family.IPV4, change) == "- rule prerouting goto dispatch  # base\n"
