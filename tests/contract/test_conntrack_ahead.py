@@ -19,7 +19,11 @@ from tests.bench.connections import fill
 from tests.fakes import flows
 from tests.fakes.namespace import in_new_namespace
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    # Python 3.12 and later: here a thread holds the namespace and waits; commands have none.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
 
 
 def entries(table: Table, selection: Selection = ALL) -> dict[int, Entry]:
