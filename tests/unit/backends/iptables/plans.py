@@ -43,7 +43,7 @@ __all__ = [
     "service",
 ]
 
-Chains = Mapping[tuple[str, str], tuple[str, ...]]
+Chains = Mapping[ChainId, tuple[str, ...]]
 
 
 def plan(*services: ServicePlan, family: Family = Family.IPV4, **others: Any) -> NodePlan:
@@ -76,7 +76,7 @@ def leaf(found: Chains, chain: ChainId, contains: str) -> str:
 
 def depth(found: Chains, chain: ChainId) -> int:
     """How many chains lie below one another below this one."""
-    leads = [ChainId(chain[0], rule.rpartition("-g ")[2]) for rule in found[chain] if " -g " in rule]
+    leads = [ChainId(chain.table, rule.rpartition("-g ")[2]) for rule in found[chain] if " -g " in rule]
     return max((1 + depth(found, lead) for lead in leads), default=0)
 
 

@@ -6,7 +6,17 @@ import ipaddress
 
 import pytest
 
-from backends.iptables.names import NODE_PORTS, REFUSED, REFUSED_NODE_PORTS, VIPS, ChainId, port_chain, port_digest
+from backends.iptables.names import (
+    HAIRPIN,
+    HEALTH_CHECKS,
+    NODE_PORTS,
+    REFUSED,
+    REFUSED_NODE_PORTS,
+    VIPS,
+    ChainId,
+    port_chain,
+    port_digest,
+)
 from kproxy.core.plan import Action, Client, Frontend, FrontendKind, HealthCheck, Route, ServicePlan
 from kproxy.core.values import Family, ObjectKey, Protocol
 from tests.unit.backends.iptables.plans import (
@@ -39,7 +49,7 @@ def chain(kind: str) -> ChainId:
 
 def own(found: Chains) -> dict[str, tuple[str, ...]]:
     """The chains of the Service port by their kind."""
-    return {key[1].split("-")[1]: rules for key, rules in found.items() if key[1].endswith(OF)}
+    return {key.chain.split("-")[1]: rules for key, rules in found.items() if key.chain.endswith(OF)}
 
 
 def test_a_plain_service_is_one_chain_that_marks_whoever_is_no_pod() -> None:
@@ -175,14 +185,14 @@ def test_clients_that_are_refused_in_different_ways_take_a_chain() -> None:
 
 def test_local_endpoints_may_meet_themselves() -> None:
     found = chains(service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1", local=["10.64.1.1"]))))
-    assert found["nat", "KPROXY-HAIRPIN"] == ("-s 10.64.1.1/32 -d 10.64.1.1/32 -j MASQUERADE --random-fully",)
+    assert found[HAIRPIN] == ("-s 10.64.1.1/32 -d 10.64.1.1/32 -j MASQUERADE --random-fully",)
 
 
 def test_a_health_check_port_is_admitted() -> None:
     plan = ServicePlan(ObjectKey("shop", "cart"), (), HealthCheck(32000, 1))
     comment = '-m comment --comment "shop/cart health check" '
-    assert chains(plan)["filter", "KPROXY-HEALTH"] == (f"-p tcp {comment}-m tcp --dport 32000 -j ACCEPT",)
-    assert chains(plan, accepts_health_checks=False)["filter", "KPROXY-HEALTH"] == ()
+    assert chains(plan)[HEALTH_CHECKS] == (f"-p tcp {comment}-m tcp --dport 32000 -j ACCEPT",)
+    assert chains(plan, accepts_health_checks=False)[HEALTH_CHECKS] == ()
 
 
 def test_ipv6_reads_like_ipv4() -> None:
