@@ -37,6 +37,7 @@ HEADERS = {"Accept": "application/json", "User-Agent": "kproxy"}
 ENCODINGS = {True: "identity", False: "gzip"}
 """By whether the answer streams: what is compressed may be held back on its way (docs/decisions/0202)."""
 
+POST_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 USER_KUBECONFIG = "~/.kube/config"
@@ -131,6 +132,19 @@ class ApiServer:
             raise _api_error(error) from error
         self._stale |= response.status == HTTPStatus.UNAUTHORIZED
         return Answer(response)
+
+    def post(self, target: str, body: bytes) -> int:
+        """Send POST with JSON for a path; the status of the answer. ApiError where no answer comes."""
+        url, headers, pool = self._prepare(target)
+        headers = {**headers, "Content-Type": "application/json"}
+        try:
+            answer = pool.request(
+                "POST", url, body=body, headers=headers, redirect=False, retries=False, timeout=POST_TIMEOUT_S
+            )
+        except (HTTPError, OSError) as error:
+            raise _api_error(error) from error
+        self._stale |= answer.status == HTTPStatus.UNAUTHORIZED
+        return answer.status
 
     def close(self) -> None:
         """Close idle connections."""

@@ -21,14 +21,15 @@ from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
 from kproxy.effects.systemd import Notifier, notifier
 from kproxy.report import news
+from kproxy.report.events import Remark
 from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
-from kproxy.wiring.front import Front, Remark
+from kproxy.wiring.front import Front
 from kproxy.wiring.local import take_name
 from kproxy.wiring.question import KUBERNETES, Asked
+from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
 from kproxy.wiring.status import Facts
-from kproxy.wiring.sysctls import set_conntrack
 
 
 class Running:
@@ -63,7 +64,6 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name)
         for family, reason in chosen.missing.items():
             log.warning("family left out", family=family.label, reason=reason)
-        set_conntrack(config.proxy.conntrack, log)
         setup = Setup(
             backend=chosen.backend,
             kernels=chosen.kernels,
@@ -87,13 +87,15 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     """An agent with what goes on beside it: serving, following the configuration, cleaning up connections."""
     log, systemd = setup.log, notifier()
     facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
-    front = Front(setup.backend.name, facts, log, unrecorded)
+    recorder = event_recorder(asked, config, setup)
+    front = Front(setup.backend.name, facts, log, recorder.record)
     tell = announcing(front, systemd)
     cleaner = Cleaner(cleaning_news(log, tell))
     setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
     running = Running(Agent(setup))
-    with front.serving(config, lambda: running.agent.state), following(asked, config, front, running):
+    with recorder.open(), front.serving(config, lambda: running.agent.state), following(asked, config, front, running):
         front.serve_locally(local)
+        recorder.record(Remark("Starting", is_warning=False))
         cleaner.start()
         try:
             yield running
@@ -122,7 +124,6 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
         primary = node_addresses(asked.node_ips, now)
         running.agent.configure(now.settings_for(setup.backend.name), pace_of(now, setup.backend.name), primary)
         front.configure(now)
-        set_conntrack(now.proxy.conntrack, setup.log)
         setup.log.info("configuration changed and in force", file=path)
 
     def refused(reason: str) -> None:
@@ -160,10 +161,6 @@ def own_version() -> str:
         return installed_version("kproxy")
     except PackageNotFoundError:
         return "unknown"
-
-
-def unrecorded(_remark: Remark) -> None:
-    """Nobody keeps Events."""
 
 
 def announcing(front: Front, systemd: Notifier) -> Callable[[news.News], None]:

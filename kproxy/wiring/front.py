@@ -22,6 +22,7 @@ from kproxy.effects.http import Answer, HttpServer, Site, bind_tcp
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.metrics import Metrics
 from kproxy.errors import ConfigError
+from kproxy.report.events import Remark
 from kproxy.report.health import Health
 from kproxy.report.measures import RULES, measures
 from kproxy.report.news import Heard, News, Reloaded, Synced
@@ -32,14 +33,6 @@ from kproxy.wiring.views import gauges, health_of
 
 RETRY_S = 5.0
 """How often an address that cannot be bound is tried again (kube-proxy's interval)."""
-
-
-class Remark(Value, frozen=True):
-    """Something that deserves an Event: its reason in kube-proxy's words, and the Service it is about, if any."""
-
-    reason: str
-    text: str
-    service: ObjectKey | None = None
 
 
 Record = Callable[[Remark], None]
@@ -203,7 +196,7 @@ class Front:
     def _no_health_check(self, key: ObjectKey, place: Listener, error: OSError) -> None:
         self._log.error("no health check", service=str(key), address=str(place), reason=error.strerror)
         text = f"node {self._state().host.node} failed to start healthcheck {key} on {place}: {error.strerror}"
-        self._record(Remark("FailedToStartServiceHealthcheck", text, key))
+        self._record(Remark("FailedToStartServiceHealthcheck", text, "Listen", key))
 
     def _server(self, name: str) -> HttpServer:
         def complain(error: Exception) -> None:

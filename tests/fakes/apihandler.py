@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import ssl
 import time
@@ -95,6 +96,15 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(request, fault)
         except (Cut, ConnectionError, ssl.SSLError):
             self.close_connection = True
+
+    def do_POST(self) -> None:
+        api = self.server.api
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with api.store.changed:
+            api.posts.append((self.path, body))
+            api.store.changed.notify_all()
+        self._left_bytes = None
+        self._send_json(201, body)
 
     def _answer(self, request: Request, fault: Fault | None) -> None:
         api = self.server.api

@@ -39,6 +39,8 @@ class ApiServer:
         self.bookmark_s = 60.0
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.posts: list[tuple[str, Json]] = []
+        """What was to be created, with its path; nothing of it is kept."""
         self.streams: list[Stream] = []
         self._tls = tls
         self._port = 0
