@@ -123,11 +123,17 @@ class Machine:
 
     def ask(self, order: Mapping[str, Any]) -> None:
         """Send an order without waiting for its answer."""
-        self._socket.sendall(json.dumps(order).encode() + b"\n")
+        try:
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+        except OSError as error:
+            raise LabError(f"{self.name}: its inhabitant is gone: {error}") from error
 
     def answer(self) -> Any:  # noqa: ANN401 - JSON
         """The answer to the oldest order that has none yet; LabError if it is a complaint."""
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except OSError as error:
+            raise LabError(f"{self.name}: its inhabitant does not answer: {error}") from error
         if not line:
             raise LabError(f"{self.name}: its inhabitant is gone, exit status {self.process.poll()}")
         reply = json.loads(line)

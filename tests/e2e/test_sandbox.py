@@ -67,7 +67,7 @@ def test_the_sandbox_shows_who_answers_and_leaves_nothing(host: list[str], backe
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - begin < IN_TIME_S
     assert fingerprint(host, tmp_path) == before
-    assert max(map(len, done.stdout.splitlines())) <= 110
+    assert max(len(line) for line in done.stdout.splitlines() if ".venv/bin/kproxy" not in line) <= 80
     first, second = done.stdout.split("The same requests again")
     check_tables(first, second)
 
@@ -111,7 +111,10 @@ def test_an_interrupted_sandbox_leaves_nothing(
     assert "Traceback" not in "".join(said)
     assert status == 128 + way
     assert fingerprint(host, tmp_path) == before
-    assert session_members(process.pid) == []
+    deadline = time.monotonic() + 5  # one that was just being started sees the end of its input once it runs
+    while session_members(process.pid):
+        assert time.monotonic() < deadline, session_members(process.pid)
+        time.sleep(0.05)
 
 
 def session_members(session: int) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.agent import Agent, agent
-from lab.inhabitant import endpoint_text
+from lab.listening import endpoint_text
 from lab.machine import Answers, Machine, Target, probe_all
 from lab.topology import (
     CLUSTER_CIDRS,
