@@ -7,6 +7,7 @@ and then, the kernel is looked at instead of remembered; stopping leaves the rul
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
 from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Trouble
 from kproxy.core.changes import changed_keys
 from kproxy.core.host import Settings
-from kproxy.core.model import Event, Kind
+from kproxy.core.model import Applied, EndpointSlice, Event, Kind
 from kproxy.core.plan import NodePlan
 from kproxy.core.schedule import Pace, began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
@@ -28,6 +29,10 @@ from kproxy.sync import Pass, sync_family
 
 NODE_WAIT_S = 3.0
 """How long the first sync waits for the Node object once Services and EndpointSlices are there."""
+MOST_TRIGGERS = 1000
+"""How many are remembered while syncs fail."""
+SIGNAL_S = 0.5
+"""How long to wait in one piece: a signal that comes just before a wait begins is seen when the wait ends (CPython)."""
 LOOK_SHARE = 0.01
 """What share of the time looking at the kernel may take."""
 
@@ -117,14 +122,15 @@ class Agent:
     def listen(self, wait_s: float | None) -> None:
         """Wait for a message, then take over all that are there."""
         try:
-            messages = [self._inbox.get(timeout=wait_s)]
+            messages = [self._first(wait_s)]
         except queue.Empty:
             return
         self._unheard_since = None
         while not self._inbox.empty():
             messages.append(self._inbox.get())
         before = self.snapshot, self.host, self.setup
-        self._take([event for message in messages if isinstance(message, Events) for event in message.events])
+        events = [event for message in messages if isinstance(message, Events) for event in message.events]
+        self._take(events)
         for message in messages:
             if isinstance(message, Trouble):
                 self._teller.trouble(message.error)
@@ -138,10 +144,22 @@ class Agent:
         if self.snapshot is not before[0] or self.host != before[1] or self.setup is not before[2]:
             now = self.setup.clock()
             for family, side in self.sides.items():
-                self.sides[family] = msgspec.structs.replace(side, schedule=changed(side.schedule, now))
+                triggers = side.triggers + triggers_of(events, family)
+                self.sides[family] = msgspec.structs.replace(
+                    side, schedule=changed(side.schedule, now), triggers=triggers[-MOST_TRIGGERS:]
+                )
             services = len(changed_keys(before[0].services, self.snapshot.services))
             endpoints = len(changed_keys(before[0].slices, self.snapshot.slices))
             self.setup.tell(Heard(self.setup.wall(), tuple(self.sides), services, endpoints))
+
+    def _first(self, wait_s: float | None) -> Message:
+        """The next message; queue.Empty if there is none in time."""
+        left_s = wait_s
+        while left_s is None or left_s > SIGNAL_S:
+            with contextlib.suppress(queue.Empty):
+                return self._inbox.get(timeout=SIGNAL_S)
+            left_s = None if left_s is None else left_s - SIGNAL_S
+        return self._inbox.get(timeout=left_s)
 
     def _reconfigure(self, wanted: Reconfigure) -> None:
         """Follow another configuration from the next pass on; what stands keeps its pace of looks until then."""
@@ -207,6 +225,7 @@ class Agent:
             error=done.error,
             plan=known.plan if known else None,
             waited_s=None if since is None else self.setup.clock() - since,
+            programming_s=tuple(self.setup.wall() - at for at in side.triggers),
             drifted=bool(observed and is_same and side.world.applied is not None and done.change),
         )
 
@@ -233,6 +252,7 @@ class Agent:
             side.counters.after(done.change, took_s, refusals, failed=failed),
             done.error,
             self.setup.wall() if success else side.updated_at,
+            () if success else side.triggers,
         )
 
     def _ensure(self, sysctl: Sysctl) -> None:
@@ -243,6 +263,16 @@ class Agent:
         refused = self.setup.ensure(sysctl)
         if refused is not None:
             self._teller.refused_sysctl(refused)
+
+
+def triggers_of(events: Sequence[Event], family: Family) -> tuple[float, ...]:
+    """When the changes of a family's endpoints were triggered, where they say it."""
+    applied = (event for event in events if isinstance(event, Applied) and event.triggered_at is not None)
+    return tuple(
+        event.triggered_at or 0.0
+        for event in applied
+        if isinstance(event.item, EndpointSlice) and event.item.family is family
+    )
 
 
 def shorter(one_s: float | None, other_s: float | None) -> float | None:

@@ -96,6 +96,8 @@ class Side(Value, frozen=True):
     """Why the last sync failed."""
     updated_at: float | None = None
     """When a sync last succeeded, in seconds since the epoch."""
+    triggers: tuple[float, ...] = ()
+    """When that was changed which the next sync takes up, as far as endpoints say it; seconds since the epoch."""
 
 
 class State(Value, frozen=True):

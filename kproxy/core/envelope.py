@@ -6,6 +6,7 @@ be read never breaks the list or the stream that it came in.
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 
 import msgspec
@@ -17,6 +18,8 @@ from kproxy.errors import ApiDenied, ApiError, ApiExpired, ParseError
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the BOOKMARK that ends a streaming list (KEP-3157)."""
+
+TRIGGER_TIME = b"endpoints.kubernetes.io/last-change-trigger-time"
 
 TEXT_LIMIT = 300
 """How much of a server's own words is repeated."""
@@ -127,13 +130,30 @@ def decode_status(body: bytes | msgspec.Raw) -> Status:
         return Status(message=bytes(body[: TEXT_LIMIT * 4]).decode(errors="replace"))
 
 
-def read_object(kind: Kind, raw: msgspec.Raw) -> Applied | Deleted | Unread:
-    """What an object that exists means to us: it is ours, it is not (so to us it is gone), or it cannot be read."""
+def read_object(kind: Kind, raw: msgspec.Raw, *, timed: bool = False) -> Applied | Deleted | Unread:
+    """What an object that exists means to us: it is ours, it is not (so to us it is gone), or it cannot be read.
+
+    `timed`: whether it changed just now, so that it is worth knowing what triggered it.
+    """
     try:
         item = decode_object(kind, raw)
     except ParseError as error:
         return Unread(decode_key(kind, raw), error)
-    return gone(kind, raw) if item is None else Applied(item)
+    return gone(kind, raw) if item is None else Applied(item, trigger_time(kind, raw) if timed else None)
+
+
+def trigger_time(kind: Kind, raw: msgspec.Raw) -> float | None:
+    """The annotation that says when a pod or Service changed for which these endpoints did, in seconds since the epoch.
+
+    It is measured by and nothing else, so an unreadable one is none.
+    """
+    if kind is not Kind.ENDPOINT_SLICE or TRIGGER_TIME not in bytes(raw):
+        return None
+    text = (object_meta(raw).annotations or {}).get(TRIGGER_TIME.decode(), "")
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def gone(kind: Kind, raw: msgspec.Raw) -> Deleted:

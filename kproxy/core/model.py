@@ -147,6 +147,8 @@ class Applied(Value, frozen=True):
     """An object was added or changed."""
 
     item: KubeObject
+    triggered_at: float | None = None
+    """When a pod or Service changed for which the endpoints did, in seconds since the epoch (its annotation)."""
 
 
 class Deleted(Value, frozen=True):

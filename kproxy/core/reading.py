@@ -99,7 +99,7 @@ class Reading:
             self.phase, self._batches, self._batch = Phase.WATCH, (), []
 
     def _exists(self, raw: msgspec.Raw) -> None:
-        seen = read_object(self.kind, raw)
+        seen = read_object(self.kind, raw, timed=self.phase is Phase.WATCH)
         if isinstance(seen, Unread):
             self.errors.append(seen.error)
         self._see(seen, raw)

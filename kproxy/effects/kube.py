@@ -96,12 +96,22 @@ class KubernetesSource:
     """The API server as a `ports.Source`."""
 
     def __init__(
-        self, server: Server, node: str, kinds: Collection[Kind] = tuple(Kind), clock: Clock | None = None
+        self,
+        server: Server,
+        node: str,
+        kinds: Collection[Kind] = tuple(Kind),
+        clock: Clock | None = None,
+        began: Callable[[str], None] | None = None,
     ) -> None:
-        """Follows these kinds as far as they concern the node of that name; nothing is sent before `start`."""
+        """Follows these kinds as far as they concern the node of that name; nothing is sent before `start`.
+
+        `began` is told the kind of every watch but the first.
+        """
         self._server = server
         self._resources = [resource for kind, resource in resources(node).items() if kind in kinds]
         self._clock = clock or Clock()
+        self._began = began
+        self._watched: set[str] = set()
         self._lock = threading.Lock()
         self._open: set[Answer] = set()
         self._threads: list[threading.Thread] = []
@@ -141,6 +151,8 @@ class KubernetesSource:
         """Drive one reflector until the stop signal."""
         step = begin(resource, self._clock.now(), chance())
         while step.ask is not None and self._clock.wait_until(step.ask.not_before):
+            if step.ask.stream:
+                self._count(resource.kind)
             with closing(self._happenings(resource, step.ask)) as happenings:
                 for happened in happenings:
                     step = advance(step.state, self._clock.now(), happened, chance())
@@ -152,6 +164,12 @@ class KubernetesSource:
                         put(step.events)
                     if step.ask is not None:
                         break
+
+    def _count(self, kind: str) -> None:
+        """Tell of a watch that begins, unless it is the kind's first."""
+        if kind in self._watched and self._began is not None:
+            self._began(kind)
+        self._watched.add(kind)
 
     def _happenings(self, resource: Resource, ask: Ask) -> Generator[Happening, None, None]:
         """One request and its answer, told as the reflector wants to hear it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from kproxy.core.document import Content, Document, ObjectId
 from kproxy.core.metrics import Measure
 from kproxy.core.plan import Action, NodePlan, PortPlan
 from kproxy.core.values import Family
@@ -13,6 +14,8 @@ from kproxy.errors import ParseError
 from kproxy.report.news import Cleaned, Heard, News, Probed, Reloaded, Synced, Troubled, WatchBegan
 
 RULES = "kubeproxy_sync_proxy_rules_"
+IPTABLES = "iptables"
+TABLES = ("nat", "filter")
 PROBES = {"/healthz": "kubeproxy_proxy_healthz_total", "/livez": "kubeproxy_proxy_livez_total"}
 
 
@@ -49,10 +52,32 @@ def _(news: Synced) -> Iterator[Measure]:
         yield Measure("kproxy_sync_objects_total", len(part), (*family, word))
         if news.drifted:
             yield Measure("kproxy_drifted_objects_total", len(part), family)
+    if news.backend == IPTABLES:
+        written = [(key, one.content) for key, one in change.added.items()]
+        written += [(key, one.new) for key, one in change.changed.items()]
+        yield from _rules(f"{RULES}iptables_last", written, family)
     if news.success:
         yield Measure(f"{RULES}last_timestamp_seconds", news.at, family)
+        for took_s in news.programming_s:
+            yield Measure("kubeproxy_network_programming_duration_seconds", took_s, family)
         if news.waited_s is not None:
             yield Measure("kproxy_change_to_kernel_duration_seconds", news.waited_s, family)
+
+
+def rule_measures(family: Family, document: Document) -> Iterator[Measure]:
+    """How many rules an iptables Document has."""
+    chains = (chain for fragment in document.values() for chain in fragment.items())
+    yield from _rules(f"{RULES}iptables_total", chains, (family.label,))
+
+
+def _rules(name: str, chains: Iterable[tuple[ObjectId, Content]], family: tuple[str, ...]) -> Iterator[Measure]:
+    """The rules of each table, of chains as the iptables backend has them: (table, chain) and a tuple of rules."""
+    counts = dict.fromkeys(TABLES, 0)
+    for key, rules in chains:
+        if isinstance(key, tuple) and isinstance(rules, tuple):
+            counts[key[0]] = counts.get(key[0], 0) + len(rules)
+    for table, count in counts.items():
+        yield Measure(name, count, (table, *family))
 
 
 def _failure(news: Synced, family: tuple[str, ...]) -> Iterator[Measure]:

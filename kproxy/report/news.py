@@ -43,6 +43,8 @@ class Synced(Value, frozen=True):
     plan: NodePlan | None
     waited_s: float | None
     """Since when the oldest change in it was known; None: it took up none."""
+    programming_s: tuple[float, ...]
+    """How long ago each change of endpoints was triggered that is in force with this pass."""
     drifted: bool
     """Whether the kernel was not as the last pass had left it, though nothing else had changed."""
 

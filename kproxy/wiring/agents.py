@@ -56,8 +56,9 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         local = take_name()
         stack.callback(local.close)
         name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
+        kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
         source = open_source(
-            asked.source, name, asked.kubeconfig or config.proxy.client_connection.kubeconfig, asked.master
+            asked.source, name, kubeconfig, asked.master, lambda kind: running.agent.setup.tell(news.WatchBegan(kind))
         )
         chosen = choose(asked.backend or config.proxy.mode, asked.families)
         stack.callback(close_all, chosen.kernels.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from kproxy.config import Config, read_config
@@ -80,14 +80,19 @@ def live_host(name: str, primary: tuple[str, ...]) -> Host:
     return Host(name, primary, local_addresses())
 
 
-def open_source(source: str, node: str, kubeconfig: str, master: str = "") -> Source:
-    """The source of a name: `kubernetes`, or a directory of manifests; ConfigError if it cannot be used."""
+def open_source(
+    source: str, node: str, kubeconfig: str, master: str = "", began: Callable[[str], None] | None = None
+) -> Source:
+    """The source of a name: `kubernetes`, or a directory of manifests; ConfigError if it cannot be used.
+
+    `began` is told the kind of every watch of an API server that is begun again.
+    """
     if source == KUBERNETES:
         from kproxy.effects.kube import KubernetesSource  # noqa: PLC0415 - the client package takes half a second
         from kproxy.effects.kube_client import open_server  # noqa: PLC0415
 
         try:
-            return KubernetesSource(open_server(kubeconfig, master), node)
+            return KubernetesSource(open_server(kubeconfig, master), node, began=began)
         except ConfigError as error:
             hint = "" if kubeconfig else "; or read manifests with --source DIR"
             raise ConfigError(f"{error}{hint}") from error

@@ -13,7 +13,7 @@ from kproxy.core.planner import Planned
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, ObjectKey
 from kproxy.report.health import PERIODS, FamilyHealth, Health
-from kproxy.report.measures import plan_measures
+from kproxy.report.measures import IPTABLES, plan_measures, rule_measures
 
 
 def health_of(state: State, *, needs_node: bool) -> Health:
@@ -64,3 +64,6 @@ def gauges(state: State) -> Iterator[Measure]:
     """What is measured when somebody asks."""
     for family, planned in planned_of(state).items():
         yield from plan_measures(family, planned.plan)
+    if state.backend.name == IPTABLES:
+        for family, document in documents_of(state).items():
+            yield from rule_measures(family, document)
