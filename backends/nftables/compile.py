@@ -9,7 +9,7 @@ a changed one the old uses are found by compiling the old plan once more.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from backends.nftables.base import base_fragment, frontends_fragment
 from backends.nftables.frontends import Uses, cluster_ips_of, compile_service
@@ -17,9 +17,9 @@ from backends.nftables.layout import CLUSTER_IPS, FRONTENDS, HAIRPIN, HAIRPINS, 
 from backends.nftables.objects import Element, element_id
 from backends.nftables.pools import pools_fragment
 from backends.nftables.shapes import shape_of
-from kproxy.core.changes import changed_keys
-from kproxy.core.document import BASE, Fragment, Owner
-from kproxy.core.plan import NodePlan, ServicePlan
+from kproxy.core.changes import Edited, changed_keys
+from kproxy.core.document import BASE, Document, Fragment, Owner
+from kproxy.core.plan import NodePlan
 from kproxy.core.values import ObjectKey, Value
 from kproxy.ports import Compiled
 
@@ -46,55 +46,33 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     if not isinstance(previous, Kept) or previous.plan.family is not plan.family:
         previous = Kept(NodePlan(plan.family, {}), {}, Counts())
     before, counts = previous.plan.services, previous.counts
-    document = dict(previous.document)
+    fragments: dict[Owner, Fragment] = {}
     added: list[Uses] = []
     removed: list[Uses] = []
-    for key in sorted(_changed_services(before, plan.services)):
+    for key in sorted(changed_keys(before, plan.services)):
         if key in before:
             removed.append(compile_service(before[key], words, counts.contested).uses)
+        fragments[str(key)] = NOTHING
         if key in plan.services:
-            added.append(_place(key, plan, words, counts.contested, document))
-        else:
-            document.pop(str(key), None)
-    counts = _count(previous.counts, added, removed)
+            fragments[str(key)], uses = compile_service(plan.services[key], words, counts.contested)
+            added.append(uses)
+    counts = _count(counts, added, removed)
     for key in _disputed(previous.counts.contested ^ counts.contested, plan):
-        _place(key, plan, words, counts.contested, document)
-    for owner, fragment in _shared_fragments(plan, counts, words):
-        _put(document, owner, fragment)
-    return Kept(plan, document, counts)
+        fragments[str(key)] = compile_service(plan.services[key], words, counts.contested).fragment
+    fragments.update(_shared_fragments(plan, counts, words))
+    return Kept(plan, _edited(previous.document, fragments), counts)
 
 
-def _changed_services(
-    before: Mapping[ObjectKey, ServicePlan], after: Mapping[ObjectKey, ServicePlan]
-) -> Collection[ObjectKey]:
-    """Like `changed_keys`, quicker for very many Services.
-
-    A ServicePlan names its Service, so where two plans in one place are the
-    same object, their keys are equal and need not be touched: they lie
-    scattered in memory, the plans in order.
-    """
-    if len(before) == len(after):
-        moved = [(old, new) for old, new in zip(before.values(), after.values(), strict=True) if old is not new]
-        if all(old.service == new.service for old, new in moved):
-            return [new.service for _, new in moved]
-    return changed_keys(before, after)
+NOTHING: Fragment = {}
 
 
-def _place(
-    key: ObjectKey, plan: NodePlan, words: Words, contested: frozenset[str], document: dict[Owner, Fragment]
-) -> Uses:
-    """Put a Service's fragment in its place."""
-    fragment, uses = compile_service(plan.services[key], words, contested)
-    _put(document, str(key), fragment)
-    return uses
-
-
-def _put(document: dict[Owner, Fragment], owner: Owner, fragment: Fragment) -> None:
-    """An owner without objects has no fragment; an equal one stays the same object, so that `diff` passes it by."""
-    if not fragment:
-        document.pop(owner, None)
-    elif document.get(owner) != fragment:
-        document[owner] = fragment
+def _edited(document: Document, fragments: Mapping[Owner, Fragment]) -> Document:
+    """The document with these fragments: an empty one goes, an equal one stays the object that it was."""
+    edits = {owner: fragment for owner, fragment in fragments.items() if document.get(owner, NOTHING) != fragment}
+    if not edits:
+        return document
+    gone = [owner for owner, fragment in edits.items() if not fragment]
+    return Edited(document, {owner: fragment for owner, fragment in edits.items() if fragment}, gone)
 
 
 def _count(before: Counts, added: list[Uses], removed: list[Uses]) -> Counts:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
-from kproxy.core.changes import changed_keys
+from kproxy.core.changes import Edited, changed_keys
 from kproxy.core.claims import Claim, Ledger, Scope, amend, health_check_port, reachable_at, settle, wishes
 from kproxy.core.endpoints import Place, choose_pools, count_local_ready, gather
 from kproxy.core.host import Host, Settings, Traits
@@ -138,7 +138,7 @@ def _patch(
     if not changed:
         return known
     if all(plan is not None for plan in changed.values()) and changed.keys() <= known.keys():
-        return {**known, **{key: plan for key, plan in changed.items() if plan is not None}}
+        return Edited(known, {key: plan for key, plan in changed.items() if plan is not None})
     merged = {**known, **changed}
     return {key: plan for key in sorted(merged) if (plan := merged[key]) is not None}
 

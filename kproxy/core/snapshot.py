@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
+from kproxy.core.changes import Edited
 from kproxy.core.model import (
     Applied,
     Deleted,
@@ -99,13 +100,8 @@ class _Edit(Generic[V]):
         real = {key: value for key, value in self.changes.items() if value is not self.base.get(key)}
         if not real:
             return self.base
-        merged = dict(self.base)
-        for key, value in real.items():
-            if value is None:
-                del merged[key]
-            else:
-                merged[key] = value
-        return merged
+        gone = [key for key, value in real.items() if value is None]
+        return Edited(self.base, {key: value for key, value in real.items() if value is not None}, gone)
 
 
 class _SliceEdit:
