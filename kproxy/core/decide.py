@@ -9,6 +9,8 @@ Every backend's compiled rules must answer as `decide` does. The order:
 4. No frontend: a ClusterIP's other ports are `unlisted`, other addresses of a
    ServiceCIDR `unallocated`, all else passes; a health-check port on one of
    the node's addresses is admitted where the backend does so.
+5. Where NodePorts are served on IPv4 loopback, what comes to loopback from
+   elsewhere and goes to no endpoint is dropped: `route_localnet` lets it in.
 
 Every endpoint of the route's pool is equally likely. Masquerade is the
 route's, or because the endpoint is here and is itself the source. Affinity is
@@ -18,6 +20,8 @@ not considered: this is a client's first connection.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import msgspec
 
 from kproxy.core.flow import Answer, Choice, Packet, Verdict
 from kproxy.core.host import Host
@@ -81,6 +85,14 @@ def index_plan(plan: NodePlan) -> Index:
 
 def judge(index: Index, packet: Packet, host: Host) -> Decision:
     """Like `decide`, with the Service, port, frontend and route that decided."""
+    decision = _judge_open(index, packet, host)
+    if decision.answer.verdict is not Verdict.DNAT and _is_kept_out(index.plan, packet):
+        return msgspec.structs.replace(decision, answer=Answer(Verdict.DROP))
+    return decision
+
+
+def _judge_open(index: Index, packet: Packet, host: Host) -> Decision:
+    """As if everybody could reach loopback."""
     target = index.exact.get((packet.destination, packet.port, packet.protocol))
     if target is None and takes_node_ports(index.plan, packet.destination, host):
         target = index.node_ports.get((packet.port, packet.protocol))
@@ -92,6 +104,11 @@ def judge(index: Index, packet: Packet, host: Host) -> Decision:
     routes = target.port.routes(target.frontend.kind)
     route = next(one for one in routes if is_client(one.client, index.plan, packet, host))
     return Decision(_follow(route, target.port, packet), target, route)
+
+
+def _is_kept_out(plan: NodePlan, packet: Packet) -> bool:
+    """Whether this is somebody from elsewhere at a loopback address that only we have opened."""
+    return plan.loopback_node_ports and packet.destination.startswith("127.") and not packet.source.startswith("127.")
 
 
 def takes_node_ports(plan: NodePlan, address: str, host: Host) -> bool:

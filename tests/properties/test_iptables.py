@@ -15,7 +15,7 @@ from backends.iptables.names import NODE_PORTS, REFUSED_NODE_PORTS, ChainId
 from backends.iptables.parse import parse
 from kproxy.core.decide import decide
 from kproxy.core.document import Document, diff
-from kproxy.core.flow import Answer, Choice, Packet, Verdict
+from kproxy.core.flow import Answer, Choice
 from kproxy.core.host import Traits
 from kproxy.core.node_facts import is_local
 from kproxy.core.plan import Unallocated, Unlisted
@@ -45,11 +45,6 @@ def chains_of(document: Document) -> Mapping[ChainId, tuple[str, ...]]:
     return cast("Mapping[ChainId, tuple[str, ...]]", objects(document))
 
 
-def is_martian(stage: Stage, packet: Packet) -> bool:
-    """From the network to 127.0.0.0/8: `route_localnet` lets it in, and we drop it unless a pod gets it."""
-    return stage.plan.loopback_node_ports and packet.destination.startswith("127.") > packet.source.startswith("127.")
-
-
 @quick
 @given(st.data(), st.sampled_from((BACKEND.traits, ODD_TRAITS, SPARING_TRAITS)).flatmap(stages))
 def test_trace_says_what_decide_says(data: st.DataObject, stage: Stage) -> None:
@@ -59,8 +54,6 @@ def test_trace_says_what_decide_says(data: st.DataObject, stage: Stage) -> None:
             continue  # Named as the node's, but on none of its interfaces: forwarded, where NodePorts are not refused.
         traced = BACKEND.trace(stage.plan.family, document, packet, stage.host)
         decided = decide(stage.plan, packet, stage.host)
-        if decided.verdict is not Verdict.DNAT and is_martian(stage, packet):
-            decided = Answer(Verdict.DROP)
         assert rounded(traced.answer) == rounded(decided), traced.steps
 
 

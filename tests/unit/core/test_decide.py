@@ -174,10 +174,21 @@ def test_an_exact_address_beats_a_node_port() -> None:
     ],
 )
 def test_where_node_ports_are_taken(backend: str, destination: str, verdict: Verdict) -> None:
-    assert ask(everywhere(HERE, backend=backend), OUTSIDE, destination, 30080).verdict is verdict
+    source = "127.0.0.1" if destination.startswith("127.") else OUTSIDE
+    assert ask(everywhere(HERE, backend=backend), source, destination, 30080).verdict is verdict
     # Without endpoints an address that takes no NodePorts is left alone: who listens there keeps working.
     refused = Verdict.REJECT if verdict is Verdict.DNAT else verdict
-    assert ask(everywhere(backend=backend), OUTSIDE, destination, 30080).verdict is refused
+    assert ask(everywhere(backend=backend), source, destination, 30080).verdict is refused
+
+
+def test_only_node_ports_let_the_network_reach_loopback() -> None:
+    """`route_localnet` lets it in, and what listens there relies on nobody's coming."""
+    served, refusing = everywhere(HERE, backend="iptables"), everywhere(backend="iptables")
+    assert ask(served, OUTSIDE, "127.0.0.1", 30080).verdict is Verdict.DNAT
+    assert ask(refusing, OUTSIDE, "127.0.0.1", 30080).verdict is Verdict.DROP
+    assert ask(served, OUTSIDE, "127.0.0.1", 631).verdict is Verdict.DROP
+    assert ask(served, "127.0.0.1", "127.0.0.1", 631).verdict is Verdict.PASS
+    assert ask(everywhere(HERE, backend="nftables"), OUTSIDE, "127.0.0.1", 631).verdict is Verdict.PASS
 
 
 def test_listed_addresses_take_node_ports_whatever_the_interfaces_say() -> None:
