@@ -80,12 +80,12 @@ def chance(rule: Rule, state: State, host: Host) -> tuple[float, str]:
     for option in rule.conditions:
         if option.name == "-m" and option.argument in MODULES:
             continue
-        judge = JUDGES.get(option.name)
-        if judge is None:
+        try:
+            met = JUDGES[option.name](option.argument, state, host)
+        except (KeyError, ValueError):
             unknown.append(f"{option.name} {option.argument}")
             result = 0.0
         else:
-            met = judge(option.argument, state, host)
             result *= 1 - met if option.negated else met
     return result, ", ".join(unknown)
 

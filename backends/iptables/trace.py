@@ -8,7 +8,7 @@ into two that go on with their shares of probability, so the answer is exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
 import msgspec
@@ -88,13 +88,18 @@ class Walker:
     def _take(self, chain: ChainId, rule: Rule, path: Path, pending: list[Path], ends: list[End]) -> None:
         """Do what a matching rule says."""
         target = rule.target
+        try:
+            state = ALTERATIONS.get(target, _unaltered)(path.state, rule)
+        except (KeyError, ValueError):
+            self._note(chain, rule, f"what {target} says is not understood; passed over")
+            pending.append(path)
+            return
         if target == "DNAT" or target in EFFECTS:
-            state = _translated(path.state, rule) if target == "DNAT" else path.state
             self._note(chain, rule, _effect(rule, path.share))
             ends.append(End(path.share, target, state))
         elif target == "MARK":
             self._note(chain, rule, _effect(rule, path.share))
-            pending.append(path._replace(state=_marked(path.state, rule)))
+            pending.append(path._replace(state=state))
         elif target == "RETURN":
             self._note(chain, rule, "return to the calling chain")
             pending.append(path._replace(frames=path.frames[:-1]))
@@ -137,7 +142,7 @@ def _filtered(walker: Walker, state: State, *, own: bool) -> tuple[Verdict | Non
     hooks = (["OUTPUT"] if own else []) + (["INPUT"] if arrives else [] if own else ["FORWARD"])
     accepted = False
     for hook in hooks:
-        (end,) = walker.walk(ChainId(FILTER, hook), state)
+        end = _likeliest(walker.walk(ChainId(FILTER, hook), state))
         if end.target in REFUSALS:
             return REFUSALS[end.target], False
         accepted = hook == "INPUT" and end.target == "ACCEPT"
@@ -146,9 +151,14 @@ def _filtered(walker: Walker, state: State, *, own: bool) -> tuple[Verdict | Non
 
 def _choice(walker: Walker, end: End) -> Choice:
     """An endpoint, with what nat POSTROUTING does to the source; a packet for the node itself is judged alike."""
-    (last,) = walker.walk(ChainId(NAT, "POSTROUTING"), end.state)
+    last = _likeliest(walker.walk(ChainId(NAT, "POSTROUTING"), end.state))
     packet = end.state.packet
     return Choice(packet.destination, packet.port, end.share, last.target == "MASQUERADE")
+
+
+def _likeliest(ends: list[End]) -> End:
+    """There is one end, unless somebody else put a matter of chance where we have none."""
+    return max(ends, key=lambda end: end.share)
 
 
 def _merged(choices: list[Choice]) -> tuple[Choice, ...]:
@@ -172,6 +182,13 @@ def _translated(state: State, rule: Rule) -> State:
 def _marked(state: State, rule: Rule) -> State:
     value, _, mask = rule.arguments["--set-xmark"].partition("/")
     return msgspec.structs.replace(state, mark=state.mark & ~int(mask, 16) ^ int(value, 16))
+
+
+def _unaltered(state: State, _: Rule) -> State:
+    return state
+
+
+ALTERATIONS: Final[Mapping[str, Callable[[State, Rule], State]]] = {"DNAT": _translated, "MARK": _marked}
 
 
 def _effect(rule: Rule, share: float) -> str:

@@ -215,6 +215,8 @@ def many(count: int) -> Document:
 def test_large_loads_in_portions_end_where_small_ones_do(variant: Variant) -> None:
     def check(kernel: IptablesKernel) -> None:
         want = many(3 * PORTION)
+        assert kernel.check(diff({}, want)) == Outcome()
+        assert kernel.observe() == {}
         bring(kernel, want)
         assert objects(kernel.observe()) == objects(want)
         bring(kernel, many(10))

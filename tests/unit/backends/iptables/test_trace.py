@@ -61,6 +61,34 @@ def test_a_strange_target_is_named_and_passed_over() -> None:
     assert found.answer.verdict is Verdict.DNAT
 
 
+STRANGE = [
+    "-s 10.0.0.0/255.0.255.0 -j ACCEPT",
+    "-p tcp -m tcp --dport http -j ACCEPT",
+    "-p tcp -j DNAT --to-destination 10.0.0.1-10.0.0.9",
+    "-p tcp -j DNAT --to-destination 10.0.0.1:80-90 --random",
+    "-j MARK --set-mark 1",
+]
+
+
+@pytest.mark.parametrize("rule", STRANGE)
+def test_what_others_wrote_into_our_chains_is_named_and_passed_over(rule: str) -> None:
+    found = trace(rules(rule), PACKET, HOST)
+    assert found.answer.verdict is Verdict.PASS
+    assert "not understood" in found.steps[1].effect
+
+
+def test_chance_where_we_have_none_takes_the_likeliest_way() -> None:
+    chains: Document = {
+        "kernel": {
+            ChainId("nat", "PREROUTING"): ("-p tcp -j DNAT --to-destination 10.0.0.1:80",),
+            ChainId("nat", "POSTROUTING"): (
+                "-m statistic --mode random --probability 0.9 -j MASQUERADE --random-fully",
+            ),
+        }
+    }
+    assert trace(chains, PACKET, HOST).answer.masquerade
+
+
 def test_a_balance_that_was_tampered_with_shows_in_the_shares() -> None:
     half = "-p tcp -m statistic --mode random --probability 0.50000000000 -j DNAT --to-destination 10.0.0.1:80"
     found = trace(rules(half, half, "-p tcp -j DNAT --to-destination 10.0.0.2:80"), PACKET, HOST)
