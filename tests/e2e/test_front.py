@@ -1,0 +1,241 @@
+"""The program as the outside sees it: metrics, health, health checks, status, reloads, and that it is alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kproxy.core.metrics import KUBE_PROXY, METRICS, MetricKind
+from tests.fakes.namespace import in_new_namespace, ip
+from tests.fakes.program import run_program, running
+
+pytestmark = pytest.mark.root
+
+MANIFESTS = Path(__file__).parents[1] / "data" / "manifests"
+SHOP = MANIFESTS / "shop"
+NAME = ("--node-name", "node-a")
+PATIENCE_S = 10.0
+METRICS_PORT, HEALTHZ_PORT = 10249, 10256
+
+# Section 3.1 of the reference, written down anew: name, type, labels.
+EXPECTED = """
+kubeproxy_sync_proxy_rules_duration_seconds histogram ip_family
+kubeproxy_sync_full_proxy_rules_duration_seconds histogram ip_family
+kubeproxy_sync_partial_proxy_rules_duration_seconds histogram ip_family
+kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge ip_family
+kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge ip_family
+kubeproxy_network_programming_duration_seconds histogram ip_family
+kubeproxy_sync_proxy_rules_endpoint_changes_pending gauge
+kubeproxy_sync_proxy_rules_endpoint_changes_total counter
+kubeproxy_sync_proxy_rules_service_changes_pending gauge
+kubeproxy_sync_proxy_rules_service_changes_total counter
+kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge traffic_policy,ip_family
+kubeproxy_sync_proxy_rules_iptables_total gauge table,ip_family
+kubeproxy_sync_proxy_rules_iptables_last gauge table,ip_family
+kubeproxy_sync_proxy_rules_iptables_restore_failures_total counter ip_family
+kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total counter ip_family
+kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter ip_family
+kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total counter ip_family
+kubeproxy_conntrack_reconciler_sync_duration_seconds histogram ip_family
+kubeproxy_conntrack_reconciler_deleted_entries_total counter ip_family
+kubeproxy_proxy_healthz_total counter code
+kubeproxy_proxy_livez_total counter code
+kubernetes_feature_enabled gauge name,stage
+"""
+ALL_MODES = frozenset({"iptables", "nftables"})
+
+
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, Mapping[str, str], bytes]:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Ask again until the program has come so far."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if is_so():
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    pytest.fail("never came to be")
+
+
+def is_ready() -> bool:
+    return get(HEALTHZ_PORT, "/readyz")[0] == 200
+
+
+def status() -> Any:
+    return json.loads(get(METRICS_PORT, "/debug/status")[2])
+
+
+def scraped() -> dict[str, Any]:
+    """The metric families by name, as a scrape finds them."""
+    text = get(METRICS_PORT, "/metrics")[2].decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+@pytest.mark.parametrize("backend", sorted(ALL_MODES))
+def test_every_metric_of_kube_proxy_is_there_by_name_type_labels_and_buckets(backend: str) -> None:
+    def life() -> tuple[dict[str, Any], Any]:
+        with running("run", "--backend", backend, "--source", str(SHOP), "--config", str(CONFIG), *NAME):
+            until(is_ready)
+            get(HEALTHZ_PORT, "/healthz")
+            get(HEALTHZ_PORT, "/livez")
+            until(lambda: "IPv6" in get(METRICS_PORT, "/metrics")[2].decode())
+            return scraped(), json.loads(get(METRICS_PORT, "/configz")[2])
+
+    found, configz = in_new_namespace(life)
+    for line in EXPECTED.split("\n")[1:-1]:
+        name, kind, *labels = line.split(" ")
+        metric = METRICS[name]
+        assert (metric.kind, ",".join(metric.labels)) == (MetricKind(kind), "".join(labels)), name
+        family = found.get(name.removesuffix("_total") if kind == "counter" else name)
+        if backend not in (metric.modes or ALL_MODES):
+            assert family is None, name
+            continue
+        assert family is not None, name
+        assert family.type == kind
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels), name
+        bounds = {sample.labels["le"] for sample in family.samples if sample.name.endswith("_bucket")}
+        assert len(bounds) in (0, len(metric.buckets) + 1)
+    assert {metric.name for metric in KUBE_PROXY} == {line.split()[0] for line in EXPECTED.split("\n")[1:-1]}
+    assert not [name for name in found if name.endswith("_created")]
+    assert configz["kubeproxy.config.k8s.io"]["kind"] == "KubeProxyConfiguration"
+
+
+CONFIG = MANIFESTS / "config.yaml"
+
+
+def test_a_health_check_port_follows_endpoints_and_addresses(tmp_path: Path) -> None:
+    text = (SHOP / "shop.yaml").read_text()
+    (tmp_path / "shop.yaml").write_text(text)
+
+    def weight() -> str:
+        return get(32010, "/", "192.0.2.11")[1]["X-Load-Balancing-Endpoint-Weight"]
+
+    def is_refused() -> bool:
+        try:
+            weight()
+        except OSError:
+            return True
+        return False
+
+    def life() -> tuple[int, Mapping[str, str], bytes]:
+        with running("run", "--backend", "nftables", "--source", str(tmp_path), "--config", str(CONFIG), *NAME):
+            until(is_ready)
+            assert is_refused()
+            ip("address", "add", "192.0.2.11/24", "dev", "lo")
+            until(lambda: weight() == "1")
+            answer = get(32010, "/any", "192.0.2.11")
+            (tmp_path / "shop.yaml").write_text(text.replace("nodeName: node-a", "nodeName: node-z"))
+            until(lambda: weight() == "0")
+            (tmp_path / "shop.yaml").write_text(text.replace("healthCheckNodePort: 32010", ""))
+            until(is_refused)
+            return answer
+
+    status_code, headers, body = in_new_namespace(life)
+    assert status_code == 200
+    assert headers["Content-Type"] == "application/json"
+    assert body == (
+        b'{\n\t"service": {\n\t\t"namespace": "shop",\n\t\t"name": "cart"\n\t},\n'
+        b'\t"localEndpoints": 1,\n\t"serviceProxyHealthy": true\n}'
+    )
+
+
+def test_a_changed_configuration_is_in_force_and_an_invalid_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+    path.write_text(head)
+
+    def life() -> tuple[Any, Any, Any]:
+        with running("run", "--backend", "nftables", "--source", str(SHOP), "--config", str(path), *NAME) as process:
+            until(is_ready)
+            path.write_text(f"{head}clusterCIDR: 10.64.0.0/16\n")
+            until(lambda: b"10.64.0.0/16" in get(METRICS_PORT, "/debug/plan")[2])
+            valid = status()["config"]
+            path.write_text(f"{head}clusterCIDR: nonsense\n")
+            until(lambda: status()["config"]["invalid"] == 1)
+            assert b"10.64.0.0/16" in get(METRICS_PORT, "/debug/plan")[2]
+            invalid, reloads = status()["config"], scraped()["kproxy_config_reloads"]
+            path.write_text(f"{head}metricsBindAddress: 127.0.0.1:10300\n")
+            until(lambda: get(10300, "/proxyMode")[2] == b"nftables")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(2) == 0
+            return valid, invalid, {one.labels["result"]: one.value for one in reloads.samples}
+
+    valid, invalid, reloads = in_new_namespace(life)
+    assert (valid["reloads"], valid["error"]) == (1, None)
+    assert "nonsense" in invalid["error"]
+    assert reloads == {"applied": 1, "invalid": 1}
+
+
+def test_a_configuration_that_names_another_backend_begins_again_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+    path.write_text(f"{head}mode: nftables\n")
+
+    def life() -> None:
+        with running("run", "--source", str(SHOP), "--config", str(path), *NAME):
+            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == b"nftables")
+            path.write_text(f"{head}mode: iptables\n")
+            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == b"iptables" and is_ready())
+
+    in_new_namespace(life)
+
+
+def test_one_agent_and_its_status() -> None:
+    def life() -> tuple[Any, ...]:
+        options = ("run", "--backend", "nftables", "--source", str(SHOP), "--config", str(CONFIG), *NAME)
+        nobody = run_program("status")
+        with running(*options) as process:
+            until(is_ready)
+            second = run_program(*options)
+            return nobody, process.pid, second, run_program("status"), run_program("status", "-o", "json")
+
+    nobody, pid, second, text, found = in_new_namespace(life)
+    assert (nobody.code, nobody.err) == (
+        1,
+        "kproxy: no agent runs in this network namespace; start one with kproxy run\n",
+    )
+    assert (second.code, second.err) == (1, f"kproxy: another agent runs on this node (process {pid}): end it first\n")
+    assert text.code == found.code == 0
+    assert text.out.startswith("Node node-a, backend nftables: ready, healthy\n")
+    said = json.loads(found.out)
+    assert (said["pid"], said["backend"], said["ready"]) == (pid, "nftables", True)
+    assert said["families"]["IPv4"]["services"] == 2
+
+
+def test_an_address_in_use_holds_up_nothing_else_or_ends_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nbindAddressHardFail: true\n"
+    )
+
+    def life() -> tuple[int, str, int]:
+        with socket.create_server(("127.0.0.1", METRICS_PORT)):
+            hard = run_program("run", "--backend", "nftables", "--source", str(SHOP), "--config", str(path), *NAME)
+            with running("run", "--backend", "nftables", "--source", str(SHOP), *NAME):
+                until(is_ready)
+                return hard.code, hard.err, get(HEALTHZ_PORT, "/livez")[0]
+
+    code, err, livez = in_new_namespace(life)
+    assert (code, livez) == (2, 200)
+    assert "bindAddressHardFail: cannot serve metrics on 127.0.0.1:10249" in err
