@@ -52,6 +52,12 @@ class InForce(Value, frozen=True):
 
     plan: NodePlan
     addresses: frozenset[str]
+    number: int
+    """Counts what has been in force for the family: between two that do not follow each other there was another."""
+
+    def follows(self, other: InForce | None) -> bool:
+        """Whether nothing was in force between the other and this one."""
+        return other is not None and self.number == other.number + 1
 
 
 class Wanted(Value, frozen=True):
@@ -162,9 +168,10 @@ class Cleaner:
     def applied(self, plan: NodePlan, addresses: Collection[str]) -> None:
         """The plan is in force; `addresses` are this node's own."""
         with self._woken:
-            before, now = self._in_force.get(plan.family), InForce(plan, frozenset(addresses))
-            if before is None or before.plan is not plan or before.addresses != now.addresses:
-                self._in_force[plan.family] = now
+            before, local = self._in_force.get(plan.family), frozenset(addresses)
+            if before is None or before.plan is not plan or before.addresses != local:
+                number = 0 if before is None else before.number + 1
+                self._in_force[plan.family] = InForce(plan, local, number)
             self._changing.discard(plan.family)
             self._woken.notify_all()
 
@@ -210,7 +217,7 @@ class Cleaner:
         services = index([in_force.plan], in_force.addresses, memory.wanted.services)
         wanted = Wanted(services, drain_times(in_force.plan))
         start = self._clock()
-        if memory.seen is not None and start < memory.due and wanted.alike(memory.wanted):
+        if in_force.follows(memory.seen) and start < memory.due and wanted.alike(memory.wanted):
             return Memory(in_force, wanted, memory.draining, memory.due)
         try:
             draining, cleaned, complete = self._clean(family, in_force, wanted, memory.draining)

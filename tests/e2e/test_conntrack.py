@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.inhabitant import endpoint_text
+from lab.listening import endpoint_text
 from lab.machine import Machine
 from lab.topology import NODE_IPS, OUTSIDE_IPS
 from tests.e2e.world import (

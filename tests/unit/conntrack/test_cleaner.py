@@ -80,6 +80,20 @@ class Running:
         return self.reports.get(timeout=TIMEOUT_S)
 
 
+def test_a_plan_that_came_and_went_unseen_may_have_left_flows_behind() -> None:
+    """What is in force is again what was looked at, but in between there was an endpoint that flows went to."""
+    kernel = Kernel()
+    with running(kernel) as cleaning:
+        cleaning.apply(plan(dns("10.244.1.1:53")))
+        late = dead()
+        kernel.flows[late.id] = late
+        with cleaning.cleaner._woken:  # the worker cannot look before both have been put in force
+            for made in (plan(dns("10.244.1.9:53")), plan(dns("10.244.1.1:53"))):
+                cleaning.cleaner.changing(Family.IPV4)
+                cleaning.cleaner.applied(made, NODE_ADDRESSES)
+        assert cleaning.report().deleted == 1
+
+
 class Clock:
     """A clock that stands, unless it is moved."""
 
