@@ -131,3 +131,11 @@ def test_the_host_sees_no_link_rule_or_name(tmp_path: object) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+def test_a_machine_that_is_closed_in_the_middle_of_an_order_ends_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    with Machine("lonely") as machine:
+        for _ in range(3):
+            machine.ask({"order": "sysctl", "values": {}})
+    assert machine.process.returncode == 0
+    assert capfd.readouterr() == ("", "")
