@@ -7,10 +7,9 @@ back, so that a change is in force as a whole or not at all.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-
-import structlog
 
 from backends.iptables.names import FILTER, NAT, ChainId
 from backends.iptables.parse import parse
@@ -18,6 +17,7 @@ from backends.iptables.restore import Section, edits, inverse, restore_input, se
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
 from kproxy.effects import process
+from kproxy.effects.logs import make_logger
 from kproxy.effects.process import ProcessTimeout, Result, Run
 from kproxy.effects.xtables import Read, Tools, Variant, find_tools, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
@@ -120,7 +120,8 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
     """
     tools = find_tools(family, run, read)
     if tools.warning:
-        structlog.get_logger().warning("this host mixes iptables variants", family=family.label, found=tools.warning)
+        log = make_logger("auto", 0, sys.stderr)
+        log.warning("this host mixes iptables variants", family=family.label, found=tools.warning)
     kernel = IptablesKernel(tools, run)
     result = run([tools.save, "-t", NAT], "", SAVE_TIMEOUT_S)
     if result.status:

@@ -60,6 +60,26 @@ def test_run_once_programs_and_diff_says_so_before_and_after(backend: str) -> No
     assert json.loads(explained.out)[0]["endpoints"] == [{"address": "10.64.1.10", "port": 8080, "probability": 1.0}]
 
 
+def test_a_mixed_host_is_told_of_beside_the_answer() -> None:
+    """A warning on standard output would spoil what other programs read."""
+
+    def life() -> tuple[Ran, Ran]:
+        for variant in ("nft", "legacy"):
+            for arguments in (("-N", "ADMIN"), ("-A", "ADMIN", "-j", "RETURN")):
+                subprocess.run([f"iptables-{variant}", *arguments], check=True)
+        options = ("--backend", "iptables", *NODE)
+        flow = ("--flow", "203.0.113.7,198.51.100.10:80/TCP", "-o", "json")
+        explained = run_program("explain", "--live", "-f", str(SHOP), *options, *flow)
+        return explained, run_program("run", "--once", "--source", str(SHOP), *options)
+
+    explained, once = in_new_namespace(life)
+    assert json.loads(explained.out)[0]["verdict"] == "PASS"
+    assert (once.code, once.out) == (0, "")
+    for told in (explained, once):
+        (line,) = (line for line in told.err.splitlines() if "mixes iptables variants" in line)
+        assert json.loads(line)["level"] == "warning"
+
+
 @BACKENDS
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_soon_and_leaves_the_rules(backend: str, number: signal.Signals, code: int) -> None:
