@@ -26,6 +26,7 @@ from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
 from kproxy.wiring.front import Front
 from kproxy.wiring.local import take_name
+from kproxy.wiring.predecessors import begin_removing
 from kproxy.wiring.question import KUBERNETES, Asked
 from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
@@ -90,7 +91,7 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)
-    tell = announcing(front, systemd)
+    tell = announcing(front, systemd, lambda: begin_removing(setup.backend.name, log))
     cleaner = Cleaner(cleaning_news(log, tell))
     setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
     running = Running(Agent(setup))
@@ -164,8 +165,8 @@ def own_version() -> str:
         return "unknown"
 
 
-def announcing(front: Front, systemd: Notifier) -> Callable[[news.News], None]:
-    """Tells the front everything, and systemd, once, that every family has been synced."""
+def announcing(front: Front, systemd: Notifier, ready: Callable[[], None]) -> Callable[[news.News], None]:
+    """Tells the front everything, and systemd and `ready`, once, that every family has been synced."""
     told = False
 
     def tell(what: news.News) -> None:
@@ -174,6 +175,7 @@ def announcing(front: Front, systemd: Notifier) -> Callable[[news.News], None]:
         if not told and isinstance(what, news.Synced) and what.success and front.is_ready(what.family):
             told = True
             systemd.ready()
+            ready()
 
     return tell
 

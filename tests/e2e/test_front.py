@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -187,16 +188,25 @@ def test_a_changed_configuration_is_in_force_and_an_invalid_one_is_not(tmp_path:
     assert reloads == {"applied": 1, "invalid": 1}
 
 
-def test_a_configuration_that_names_another_backend_begins_again_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [("nftables", "iptables"), ("iptables", "nftables")])
+def test_another_backend_takes_over_and_then_the_first_ones_rules_go(tmp_path: Path, before: str, after: str) -> None:
     path = tmp_path / "config"
     head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
-    path.write_text(f"{head}mode: nftables\n")
+    path.write_text(f"{head}mode: {before}\n")
+
+    def stands(backend: str) -> bool:
+        listing = {"iptables": ["iptables-save", "-t", "nat"], "nftables": ["nft", "list", "tables"]}[backend]
+        text = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+        return {"iptables": "KPROXY-", "nftables": "table ip kproxy"}[backend] in text
 
     def life() -> None:
         with running("run", "--source", str(SHOP), "--config", str(path), *NAME):
-            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == b"nftables")
-            path.write_text(f"{head}mode: iptables\n")
-            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == b"iptables" and is_ready())
+            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == before.encode() and is_ready())
+            assert stands(before)
+            path.write_text(f"{head}mode: {after}\n")
+            until(lambda: get(METRICS_PORT, "/proxyMode")[2] == after.encode() and is_ready())
+            assert stands(after)
+            until(lambda: not stands(before))
 
     in_new_namespace(life)
 
