@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ COMPLETION_VARIABLE = "_KPROXY_COMPLETE"
 """Set by a shell's completion script, when it wants words instead of a run."""
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
+NOT_WRITTEN = 74
+"""The output has no room where it goes (EX_IOERR of sysexits.h)."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNEXPECTED = 70
 """An error of kproxy's own (EX_SOFTWARE of sysexits.h)."""
 
@@ -51,6 +55,10 @@ def start(arguments: Sequence[str]) -> int:
         _say(str(error))
         return error.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            _silence(sys.stdout)
+            _say(f"the output cannot be written: {error.strerror}")
+            return NOT_WRITTEN
         if session.verbosity:
             raise
         _say(f"unexpected {type(error).__name__}: {error}; this is a defect of kproxy, -v shows where it happened")

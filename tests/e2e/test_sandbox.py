@@ -141,3 +141,12 @@ def test_a_user_who_is_not_root_is_told_so(tmp_path: Path) -> None:
         env=environment(tmp_path),
     )
     assert (done.returncode, done.stderr) == (1, "scripts/run: network namespaces need root: run this with sudo\n")
+
+
+def test_without_root_it_says_so_before_it_touches_anything() -> None:
+    # The script from standard input: an ordinary user need not be able to read this directory.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-s"]
+    text = (ROOT / "scripts" / "run").read_text()
+    done = subprocess.run(nobody, input=text, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "scripts/run: it makes network namespaces, which needs root: sudo scripts/run\n"

@@ -98,6 +98,12 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     assert "No such command 'rendr'" in err
 
 
+def test_output_that_has_no_room_is_no_defect_of_ours() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (74, "kproxy: the output cannot be written: No space left on device\n")
+
+
 def test_asking_for_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from kproxy.cli.session import start; start(['--help']); "
