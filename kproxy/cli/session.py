@@ -55,15 +55,20 @@ def start(arguments: Sequence[str]) -> int:
         _say(str(error))
         return error.exit_code
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            _silence(sys.stdout)
-            _say(f"the output cannot be written: {error.strerror}")
-            return NOT_WRITTEN
         if session.verbosity:
             raise
-        _say(f"unexpected {type(error).__name__}: {error}; this is a defect of kproxy, -v shows where it happened")
-        return UNEXPECTED
+        return _unexpected(error)
     return code
+
+
+def _unexpected(error: Exception) -> int:
+    """Say what went wrong: a full disk behind our output, or a defect."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        _silence(sys.stdout)
+        _say(f"the output cannot be written: {error.strerror}")
+        return NOT_WRITTEN
+    _say(f"unexpected {type(error).__name__}: {error}; this is a defect of kproxy, -v shows where it happened")
+    return UNEXPECTED
 
 
 def _run(arguments: Sequence[str], session: Session) -> int:
