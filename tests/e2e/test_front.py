@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from kproxy.core.metrics import KUBE_PROXY, METRICS, MetricKind
+from tests.fakes.apiserver import ApiServer
 from tests.fakes.namespace import in_new_namespace, ip
 from tests.fakes.program import run_program, running
 
@@ -249,3 +251,64 @@ def test_an_address_in_use_holds_up_nothing_else_or_ends_the_start(tmp_path: Pat
     code, err, livez = in_new_namespace(life)
     assert (code, livez) == (2, 200)
     assert "bindAddressHardFail: cannot serve metrics on 127.0.0.1:10249" in err
+
+
+def test_events_are_left_at_the_api_server(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+
+    def life() -> list[Any]:
+        with ApiServer() as server, socket.create_server(("127.0.0.1", METRICS_PORT)):
+            server.put(*yaml.safe_load_all((SHOP / "shop.yaml").read_text()))
+            kubeconfig.write_text(json.dumps(server.kubeconfig()))
+            options = ("--kubeconfig", str(kubeconfig), "--config", str(CONFIG), *NAME)
+            with running("run", "--backend", "nftables", *options):
+                until(lambda: len(server.posts) == 2)
+            return server.posts
+
+    posts = in_new_namespace(life)
+    assert [(path, event["reason"], event["type"]) for path, event in posts] == [
+        ("/apis/events.k8s.io/v1/namespaces/default/events", "FailedToStartMetricServer", "Warning"),
+        ("/apis/events.k8s.io/v1/namespaces/default/events", "Starting", "Normal"),
+    ]
+    assert posts[1][1]["regarding"] == {"kind": "Node", "name": "node-a", "uid": "node-a"}
+
+
+def test_systemd_hears_of_readiness_life_and_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+
+    def life() -> list[bytes]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(address)
+            receiver.settimeout(PATIENCE_S)
+            heard: list[bytes] = []
+            with running("run", "--backend", "nftables", "--source", str(SHOP), *NAME) as process:
+                while b"READY=1" not in heard or heard.count(b"WATCHDOG=1") < 3:
+                    heard.append(receiver.recv(200).split(b"\n")[0])
+                process.send_signal(signal.SIGTERM)
+                while heard[-1] != b"STOPPING=1":
+                    heard.append(receiver.recv(200).split(b"\n")[0])
+            return heard
+
+    heard = in_new_namespace(life)
+    assert heard.count(b"READY=1") == heard.count(b"STOPPING=1") == 1
+
+
+def test_a_daemon_sets_command_line_is_taken_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "config.conf"
+    head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+    path.write_text(f"{head}mode: iptables\nhostnameOverride: x\n")
+    flags = (f"--config={path}", "--hostname-override=node-a", "--proxy-mode=nftables", "-v=2")
+
+    def life() -> tuple[Any, str]:
+        with running("run", "--source", str(SHOP), *flags) as process:
+            until(is_ready)
+            found = status()
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            return found, process.stderr.read()
+
+    found, log = in_new_namespace(life)
+    assert (found["node"], found["backend"]) == ("node-a", "iptables")
+    assert "--proxy-mode: not used, because --config is given" in log
