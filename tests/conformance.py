@@ -93,6 +93,7 @@ DIFFERENCES: Mapping[str, Mapping[str, tuple[frozenset[str], str]]] = {
         "outside-2 -> l-none/http/lb": (frozenset({"NONE"}), FENCE_FIRST),
     },
     "nftables": {},
+    "ipvs": {},
 }
 """By backend and pair of the lab: what kproxy's clients see instead, and why. No flow of `cases` differs."""
 

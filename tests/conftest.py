@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +25,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(text)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_to_uml(config, items)
     if os.geteuid() == 0:
         return
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason=NOT_ROOT))
+
+
+def _leave_to_uml(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ip_vs in this kernel, its tests run in `scripts/uml`, where scripts/test starts them."""
+    if os.geteuid() == 0 and not has_ipvs():
+        left = [item for item in items if item.get_closest_marker("ipvs")]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+
+
+def has_ipvs() -> bool:
+    """Whether this kernel has ip_vs, loaded or to be loaded."""
+    if Path("/proc/net/ip_vs").exists():
+        return True
+    modprobe = shutil.which("modprobe")
+    return modprobe is not None and subprocess.run([modprobe, "-q", "ip_vs"], check=False).returncode == 0
 
 
 class _Skips:

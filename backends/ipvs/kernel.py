@@ -204,7 +204,7 @@ class IpvsKernel:
         failed = []
         for request, error in self._answers(batch):
             if error not in request.forgiven:
-                reason = sets.reason(error) if request.tongue is Tongue.NETFILTER else _reason(request, error)
+                reason = _reason(request, error)
                 refusals.setdefault(request.owner, Refusal(request.owner, str(request.subject), reason))
                 failed.append(request)
         return failed
@@ -321,4 +321,6 @@ def _reason(request: Request, error: int) -> str:
         return "another program has a virtual server there; it is left alone"
     if error == errno.ENOENT and isinstance(request.subject, Server):
         return "the kernel has no such scheduler; load its module (ip_vs_NAME)"
+    if request.tongue is Tongue.NETFILTER and error in sets.REASONS:
+        return sets.REASONS[error]
     return f"{os.strerror(error)} ({errno.errorcode.get(error, error)})"

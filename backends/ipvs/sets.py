@@ -7,9 +7,7 @@ old kernels take them.
 
 from __future__ import annotations
 
-import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -133,10 +131,3 @@ def _member(name: str, data: dict[int, bytes]) -> tuple[ObjectId, Content]:
 
 def _text(payload: bytes) -> str:
     return str(ipaddress.ip_address(next(iter(read(payload).values()))))
-
-
-def reason(error: int) -> str:
-    """An error of this subsystem in words."""
-    if error in REASONS:
-        return REASONS[error]
-    return f"{os.strerror(error)} ({errno.errorcode.get(error, error)})"

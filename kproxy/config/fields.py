@@ -93,19 +93,26 @@ class IPTables(Value, frozen=True):
     min_sync_period_s: MinSyncPeriod = field(name="minSyncPeriod", default=0.0)
 
 
+Timeout = Annotated[float, forms.TIMEOUT, doc("0: as the kernel has it.")]
+
+
 class IPVS(Value, frozen=True):
-    """`ipvs`: of the IPVS backend, which this version does not have yet."""
+    """`ipvs`: of the IPVS backend."""
 
     sync_period_s: SyncPeriod = field(name="syncPeriod", default=DEFAULT_SYNC_PERIOD_S)
     min_sync_period_s: MinSyncPeriod = field(name="minSyncPeriod", default=0.0)
-    scheduler: Annotated[str, forms.NAME, Effect.LATER] = "rr"
-    exclude_cidrs: Annotated[tuple[Annotated[Network, forms.NETWORK], ...], Effect.LATER] = field(
+    scheduler: Annotated[
+        str, forms.NAME, doc("How virtual servers choose; per Service by annotation kproxy.io/ipvs-scheduler.")
+    ] = "rr"
+    exclude_cidrs: Annotated[tuple[Annotated[Network, forms.NETWORK], ...], Effect.NONE] = field(
         name="excludeCIDRs", default=()
     )
-    strict_arp: Annotated[bool, forms.FLAG, Effect.LATER] = field(name="strictARP", default=False)
-    tcp_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(name="tcpTimeout", default=0.0)
-    tcp_fin_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(name="tcpFinTimeout", default=0.0)
-    udp_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(name="udpTimeout", default=0.0)
+    strict_arp: Annotated[bool, forms.FLAG, doc("Do not answer ARP for addresses of kproxy-ipvs0.")] = field(
+        name="strictARP", default=False
+    )
+    tcp_timeout_s: Timeout = field(name="tcpTimeout", default=0.0)
+    tcp_fin_timeout_s: Timeout = field(name="tcpFinTimeout", default=0.0)
+    udp_timeout_s: Timeout = field(name="udpTimeout", default=0.0)
 
 
 class NFTables(Value, frozen=True):
@@ -222,6 +229,11 @@ class KproxyConfiguration(Value, frozen=True):
         forms.FLAG,
         doc("Reject unlisted ports of ClusterIPs in every backend; left out: as kube-proxy's mode does."),
     ] = field(name="rejectUnlistedPorts", default=None)
+    drain_timeout_s: Annotated[
+        float,
+        forms.TIMEOUT,
+        doc("IPVS: how long a leaving TCP endpoint may finish its connections; annotation kproxy.io/drain-timeout."),
+    ] = field(name="drainTimeout", default=300.0)
     healthz_bind_address: Annotated[
         str | None, forms.OWN_LISTENER, doc("Overrides healthzBindAddress; empty text opens none.")
     ] = field(name="healthzBindAddress", default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Mapping
 
 from kproxy.config.decode import Decoded, Problem, decode
@@ -10,6 +11,7 @@ from kproxy.config.fields import IPVS, KINDS, IPTables, KproxyConfiguration, Kub
 from kproxy.config.yamltree import Mapping as TreeMapping
 from kproxy.config.yamltree import Position, Scalar, Tree, read_documents
 from kproxy.core.host import LocalDetection, Settings
+from kproxy.core.plan import Ipvs
 from kproxy.core.values import Value
 from kproxy.errors import ConfigError
 
@@ -52,6 +54,19 @@ class Config(Value, frozen=True):
             allow_external_ips=proxy.feature_gates.get(EXTERNAL_IPS_GATE, True),
             reject_unlisted=self.own.reject_unlisted_ports,
             tcp_be_liberal=proxy.conntrack.tcp_be_liberal,
+            ipvs=self._ipvs,
+        )
+
+    @property
+    def _ipvs(self) -> Ipvs:
+        section = self.proxy.ipvs
+        timeouts_s = section.tcp_timeout_s, section.tcp_fin_timeout_s, section.udp_timeout_s
+        tcp_s, tcp_fin_s, udp_s = map(math.ceil, timeouts_s)
+        return Ipvs(
+            section.scheduler or Ipvs().scheduler,
+            math.ceil(self.own.drain_timeout_s),
+            section.strict_arp,
+            (tcp_s, tcp_fin_s, udp_s),
         )
 
     def pacing_for(self, backend: str) -> Pacing:

@@ -53,8 +53,8 @@ def test_an_unknown_backend_is_named_with_those_there_are() -> None:
         ConfigError, match=r"no backend 'nftable' \(did you mean nftables\?\); installed are nftables, ip"
     ):
         find_backend("nftable")
-    with pytest.raises(ConfigError, match="no backend 'ipvs'; installed are"):
-        find_backend("ipvs")
+    with pytest.raises(ConfigError, match="no backend 'ebpf'; installed are"):
+        find_backend("ebpf")
 
 
 def entries(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
