@@ -39,7 +39,7 @@ def test_completion_completes_commands_and_options() -> None:
     assert complete("kproxy expl", 1) == "plain,explain\n"
     assert complete("kproxy explain --fl", 2) == "plain,--flow\n"
     assert complete("kproxy render --family ipv", 3) == "plain,ipv4\nplain,ipv6\n"
-    assert complete("kproxy render --backend ip", 3) == "plain,iptables\n"
+    assert complete("kproxy render --backend ipt", 3) == "plain,iptables\n"
 
 
 @pytest.mark.parametrize(
