@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from kproxy.config.encode import encode
 from kproxy.config.flags import FLAGS, Kind
+from kproxy.errors import ConfigError
 from kproxy.wiring.question import Asked
 
 PREFIX = "kube_proxy_"
@@ -47,12 +50,39 @@ def kube_proxy_flags(function: Callable[..., Any]) -> Callable[..., Any]:
         names = {f"{PREFIX}{name.replace('-', '_')}": name for name in FLAGS}
         texts = {name: given.pop(parameter) for parameter, name in names.items()}
         flags = {name: text for name, text in texts.items() if text is not None}
-        master = given.pop("master")
-        return function(msgspec.structs.replace(question, flags=flags, master=master), **given)
+        master, target, cleans = (given.pop(name) for name in ("master", "write_config_to", "cleanup"))
+        question = msgspec.structs.replace(question, flags=flags, master=master)
+        if target:
+            return write_config(question, target)
+        if cleans:
+            return click.get_current_context().invoke(_cleanup(), only_plan=False, kube_proxy=True)
+        return function(question, **given)
 
     decorated: Callable[..., Any] = click.option("--master", default="", hidden=True)(command)
+    decorated = click.option("--write-config-to", default="", hidden=True)(decorated)
+    decorated = click.option("--cleanup", is_flag=True, hidden=True)(decorated)
     for name, flag in FLAGS.items():
         parameter = f"{PREFIX}{name.replace('-', '_')}"
         alone: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if flag.kind is Kind.FLAG else {}
         decorated = click.option(f"--{name}", parameter, hidden=True, **alone)(decorated)
     return decorated
+
+
+def write_config(question: Asked, target: str) -> int:
+    """Write what the command line comes to, defaults included, to a file; ConfigError if it cannot be."""
+    import yaml  # noqa: PLC0415 - only for those who want it
+
+    from kproxy.wiring.cluster import configured  # noqa: PLC0415 - likewise
+
+    config, _ = configured(question)
+    try:
+        Path(target).write_text(yaml.safe_dump_all([encode(config.proxy), encode(config.own)], sort_keys=False))
+    except OSError as error:
+        raise ConfigError(f"--write-config-to {target}: {error.strerror}") from error
+    return 0
+
+
+def _cleanup() -> click.Command:
+    from kproxy.cli.cleanup import cleanup  # noqa: PLC0415 - only for those who want it
+
+    return cleanup

@@ -214,7 +214,9 @@ class KubeProxyConfiguration(Value, frozen=True):
         tuple[Annotated[tuple[Network | str, ...], forms.NODE_PORT_ADDRESS], ...],
         doc("Which node addresses take NodePorts; empty: every one (nftables: the primary one)."),
     ] = field(name="nodePortAddresses", default=())
-    oom_score_adj: Annotated[int, forms.between(-1000, 1000), Effect.LATER] = field(name="oomScoreAdj", default=-999)
+    oom_score_adj: Annotated[
+        int, forms.between(-1000, 1000), doc("How soon the kernel ends the agent when memory runs out.")
+    ] = field(name="oomScoreAdj", default=-999)
     conntrack: Conntrack = Conntrack()
     config_sync_period_s: Annotated[float, forms.PERIOD, Effect.NONE] = field(name="configSyncPeriod", default=900.0)
     port_range: Annotated[str, forms.PORT_RANGE, Effect.NONE] = field(name="portRange", default="")

@@ -17,6 +17,7 @@ from kproxy.agent import REMIND_S, Agent, Setup
 from kproxy.config import Config
 from kproxy.config.flags import over
 from kproxy.core.schedule import Pace
+from kproxy.effects import oom
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
 from kproxy.effects.systemd import Notifier, notifier
@@ -88,6 +89,8 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
 def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) -> Iterator[Running]:
     """An agent with what goes on beside it: serving, following the configuration, cleaning up connections."""
     log, systemd = setup.log, notifier()
+    if reason := oom.adjust(config.proxy.oom_score_adj):
+        log.debug("oomScoreAdj is not set", wanted=config.proxy.oom_score_adj, reason=reason)
     facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,9 @@ from kproxy.cli.kube_proxy import KubeProxyCommand, kube_proxy_flags, rewritten
 from kproxy.cli.options import CONFIG, asked
 from kproxy.cli.session import Session
 from kproxy.cli.verbosity import verbose
+from kproxy.config import read_config
 from kproxy.wiring.question import Asked
+from tests.fakes.program import run_here
 
 
 def given(*arguments: str) -> tuple[Asked, int]:
@@ -73,3 +76,27 @@ def test_verbosity_may_have_a_number(arguments: list[str], expected: list[str]) 
 def test_a_bare_v_is_ours() -> None:
     question, verbosity = given("-v", "-v")
     assert (question.flags, verbosity) == ({}, 2)
+
+
+def test_the_configuration_may_be_written_instead(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "config"
+    ran = run_here(capsys, "run", "--proxy-mode=nftables", "--metrics-port=0", f"--write-config-to={target}")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    config = read_config(target.read_text(), "written")
+    assert (config.proxy.mode, config.own.metrics_bind_address) == ("nftables", "")
+    assert run_here(capsys, "run", f"--write-config-to={tmp_path / 'no' / 'where'}").code == 2
+
+
+def test_cleanup_is_the_command_of_that_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def nothing(*, kube_proxy: bool) -> list[object]:
+        asked.append(kube_proxy)
+        return []
+
+    monkeypatch.setattr("kproxy.cli.cleanup.all_remains", nothing)
+    ran = run_here(capsys, "run", "--cleanup")
+    assert (ran.code, asked) == (0, [True])
+    assert "nothing is left to remove" in ran.err

@@ -165,7 +165,10 @@ def test_an_empty_file_is_no_configuration(text: str) -> None:
             "c.yaml:4:1: field mode is given twice (line 3 and here): the last one counts",
         ),
         ("featureGates: {Foo: true}\n", "featureGates: 'Foo' has no effect in kproxy"),
-        ("oomScoreAdj: -500\n", "c.yaml:3:14: oomScoreAdj: accepted, but this version does not act on it yet"),
+        (
+            "iptables: {snatNodeInternalIP: true}\n",
+            "c.yaml:3:32: iptables.snatNodeInternalIP: accepted, but this version does not act on it yet",
+        ),
         ("ipvs: {excludeCIDRs: [x]}\n", "c.yaml:3:23: ipvs.excludeCIDRs[0]: 'x' is not allowed"),
     ],
 )
