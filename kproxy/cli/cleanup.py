@@ -16,8 +16,9 @@ from kproxy.wiring.cleanup import all_remains
 @click.command()
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be removed, and remove nothing.")
 @click.option("--kube-proxy", is_flag=True, help="Also what kube-proxy left, in iptables, ipvs and nftables modes.")
+@click.option("--keep-ours", is_flag=True, help="Leave kproxy's own rules in force; for a node that it has taken over.")
 @verbose
-def cleanup(only_plan: bool, kube_proxy: bool) -> None:
+def cleanup(only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
     """Remove what kproxy left in this kernel. Needs root.
 
     First everything that is to go is printed, one line each, as the command that would remove it. Rules, sets, links
@@ -28,8 +29,9 @@ def cleanup(only_plan: bool, kube_proxy: bool) -> None:
     Examples:
       kproxy cleanup --plan
       kproxy cleanup --kube-proxy
+      kproxy cleanup --kube-proxy --keep-ours
     """  # noqa: D301 - click's mark for lines that stay as they are
-    remains = all_remains(kube_proxy=kube_proxy)
+    remains = all_remains(ours=not keep_ours, kube_proxy=kube_proxy)
     lines = _lines(remains)
     for line in lines:
         click.echo(line)

@@ -60,13 +60,14 @@ class Known(Value, frozen=True):
         return change
 
 
-def all_remains(*, kube_proxy: bool, families: Iterable[Family] = tuple(Family)) -> list[Remains]:
-    """Everything that may be left of ours, and with `kube_proxy` of kube-proxy in any of its modes."""
+def all_remains(*, ours: bool, kube_proxy: bool, families: Iterable[Family] = tuple(Family)) -> list[Remains]:
+    """Everything that may be left of ours, and of kube-proxy in any of its modes, as far as it is asked for."""
     both = tuple(families)
-    found: list[Remains] = [
-        Known(find_backend(name), family) for name in backend_names() if name not in BY_NAME for family in both
-    ]
-    found += _of(OURS, both)
+    found: list[Remains] = []
+    if ours:
+        others = (name for name in backend_names() if name not in BY_NAME)
+        found += [Known(find_backend(name), family) for name in others for family in both]
+        found += _of(OURS, both)
     if kube_proxy:
         found += _of(KUBE_PROXY, both)
     return found

@@ -213,6 +213,26 @@ def test_ours_go_and_nothing_of_kube_proxy_unless_it_is_asked_for(backend: str) 
     in_new_namespace(body)
 
 
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_a_node_that_we_have_taken_over_keeps_ours(backend: str) -> None:
+    def body() -> None:
+        assert run_program("run", "--once", "--backend", backend, *NODE).code == 0
+        before = look()
+        load("kube-proxy-iptables", Variant.NFT, Family.IPV4)
+        call("nft", "-f", "-", text=PROXY_TABLES)
+        list(removed(run_program("cleanup", "--kube-proxy", "--keep-ours")))
+        after = look()
+        empty = {":INPUT ACCEPT", ":OUTPUT ACCEPT", ":FORWARD ACCEPT", ":PREROUTING ACCEPT", ":POSTROUTING ACCEPT"}
+        of_rules = [
+            set(seen.rules["iptables-nft"]) - empty - {"*mangle", "*nat", "*filter"} for seen in (before, after)
+        ]
+        assert of_rules[0] == of_rules[1]
+        assert after.tables == before.tables
+        assert run_program("diff", "--backend", backend, *NODE).code == 0
+
+    in_new_namespace(body)
+
+
 def test_our_chains_go_from_the_variant_that_the_host_has_left() -> None:
     def body() -> None:
         before = look(tuple(Variant))
