@@ -122,7 +122,8 @@ def _server_lines(family: Family, objects: Mapping[ObjectId, Content]) -> Iterat
 
 def _address_lines(family: Family, objects: Mapping[ObjectId, Content]) -> Iterator[str]:
     yield f"link add {LINK} type dummy"
-    yield f"link set {LINK} addrgenmode none up"
+    yield f"link set {LINK} addrgenmode none"
+    yield f"link set {LINK} up"
     for address in sorted((key.address for key in objects if isinstance(key, Vip)), key=address_number):
         yield _address_line(family, address)
 
