@@ -92,7 +92,7 @@ def test_cleanup_is_the_command_of_that_name(
 ) -> None:
     asked: list[bool] = []
 
-    def nothing(*, kube_proxy: bool) -> list[object]:
+    def nothing(*, kube_proxy: bool, **_more: Any) -> list[object]:
         asked.append(kube_proxy)
         return []
 
