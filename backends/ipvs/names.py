@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from backends.ipvs.objects import ChainId
+from kproxy.core.node_facts import VIP_LINK
 from kproxy.core.values import Family
 
-LINK: Final = "kproxy-ipvs0"
+LINK: Final = VIP_LINK
 PREFIX: Final = "KPROXY-"
 
 MANGLE, NAT, FILTER = "mangle", "nat", "filter"

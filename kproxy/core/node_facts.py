@@ -16,6 +16,8 @@ from kproxy.core.model import Node
 from kproxy.core.networks import of_family
 from kproxy.core.values import Family, Network, family_of, network_contains
 
+VIP_LINK = "kproxy-ipvs0"
+"""The dummy link on which the IPVS backend holds Services' addresses: they are none of the node's own."""
 LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 
 

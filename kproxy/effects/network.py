@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kproxy.core.node_facts import VIP_LINK
 from kproxy.core.values import Value
 from kproxy.errors import KernelError, ObserveFailed
 from kproxy.netlink.addresses import ADDRESS_GROUPS, dump_request, read_addresses
@@ -32,7 +33,7 @@ PROC_SYS = Path("/proc/sys")
 
 
 def local_addresses() -> frozenset[str]:
-    """Every address on an interface of this network namespace, both families; ObserveFailed if it cannot be read."""
+    """Every address of this namespace but Services' (on `VIP_LINK`), both families; ObserveFailed if unreadable."""
     try:
         with _socket(groups=0) as sock:
             return _dump(sock)
@@ -42,9 +43,8 @@ def local_addresses() -> frozenset[str]:
 
 def link_addresses(link: str) -> frozenset[str] | None:
     """The addresses on one link; None if there is no such link; ObserveFailed if they cannot be read."""
-    try:
-        index = socket.if_nametoindex(link)
-    except OSError:
+    index = _index(link)
+    if index is None:
         return None
     try:
         with _socket(groups=0) as sock:
@@ -140,12 +140,20 @@ def _discard(notes: socket.socket) -> None:
 
 
 def _dump(sock: socket.socket, link: int | None = None) -> frozenset[str]:
+    """The addresses of a link, or of all links but the one that holds Services' addresses."""
     for sequence in range(1, ATTEMPTS + 1):
         sock.send(dump_request(sequence))
         messages = list(_answer(sock, sequence))
         if not any(one.flags & NLM_F_DUMP_INTR for one in messages):
             break
-    return read_addresses(messages, link)
+    return read_addresses(messages, link, None if link else _index(VIP_LINK))
+
+
+def _index(link: str) -> int | None:
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return None
 
 
 def _answer(sock: socket.socket, sequence: int) -> Iterator[Message]:

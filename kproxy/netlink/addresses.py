@@ -25,17 +25,19 @@ def dump_request(sequence: int) -> bytes:
     return message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, sequence, _IFADDRMSG.pack(0, 0, 0, 0, 0))
 
 
-def read_addresses(messages: Iterable[Message], link: int | None = None) -> frozenset[str]:
-    """The node's own addresses in a dump, canonical; Malformed for what is no address. `link`: only that index.
+def read_addresses(messages: Iterable[Message], link: int | None = None, without: int | None = None) -> frozenset[str]:
+    """The node's own addresses in a dump, canonical; Malformed for what is no address.
 
-    On a point-to-point link IFA_ADDRESS is the other end's, so IFA_LOCAL comes first.
+    `link`: only those of that index; `without`: none of that one's. On a point-to-point link IFA_ADDRESS is the other
+    end's, so IFA_LOCAL comes first.
     """
     found = set()
     for one in messages:
         if one.kind == RTM_NEWADDR:
             if len(one.payload) < _IFADDRMSG.size:
                 raise Malformed(f"address message of {len(one.payload)} bytes")
-            if link is not None and _IFADDRMSG.unpack_from(one.payload)[4] != link:
+            index = _IFADDRMSG.unpack_from(one.payload)[4]
+            if index == without or (link is not None and index != link):
                 continue
             attributes = read(memoryview(one.payload)[_IFADDRMSG.size :])
             own = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)

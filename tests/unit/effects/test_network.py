@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kproxy.core.node_facts import VIP_LINK
 from kproxy.effects.network import AddressWatch, Refused, Sysctl, ensure, local_addresses
 from tests.fakes.namespace import in_new_namespace, ip
 
@@ -38,6 +39,16 @@ def test_more_addresses_than_one_buffer_are_all_read() -> None:
         return local_addresses()
 
     assert in_new_namespace(look) == LO | {f"192.0.2.{number}" for number in range(1, 251)}
+
+
+@pytest.mark.root
+def test_addresses_of_services_are_none_of_the_nodes_own() -> None:
+    def look() -> frozenset[str]:
+        ip("link", "add", VIP_LINK, "type", "veth", "peer", "name", "d1")
+        ip("address", "add", "10.96.0.1/32", "dev", VIP_LINK)
+        return local_addresses()
+
+    assert in_new_namespace(look) == LO
 
 
 @pytest.mark.root

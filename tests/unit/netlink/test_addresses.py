@@ -33,6 +33,12 @@ def test_ipv6_has_no_local_attribute_and_is_read_all_the_same() -> None:
     assert read_addresses([told(attribute(IFA_ADDRESS, packed("2001:db8::1")))]) == {"2001:db8::1"}
 
 
+def test_one_link_alone_or_all_but_one() -> None:
+    message = told(attribute(IFA_LOCAL, packed("192.0.2.1")))  # of link 2
+    assert read_addresses([message], link=2) == read_addresses([message], without=3) == {"192.0.2.1"}
+    assert read_addresses([message], link=3) == read_addresses([message], without=2) == frozenset()
+
+
 def test_other_messages_are_not_addresses() -> None:
     assert read_addresses([told(attribute(IFA_LOCAL, packed("192.0.2.1")), kind=RTM_DELADDR), told()]) == frozenset()
 
