@@ -32,6 +32,8 @@ from kproxy.ports import Outcome, Refusal
 OBSERVED: Final[Owner] = "kernel"
 TIMEOUT_S: Final = 60.0
 LOCK_WAIT_S: Final = 5
+LATEST: Final = 0xFFFFFFFF
+"""The last deadline that a threshold holds."""
 TABLES: Final = ("mangle", "nat", "filter")
 
 Refusals = dict[Owner, Refusal]
@@ -313,7 +315,7 @@ class IpvsKernel:
                 if step is drain.Step.REMOVE:
                     yield steps.remove_real(real, owner, self._family)
                 elif step is drain.Step.BEGIN:
-                    yield steps.retire(real, owner, self._family, now_s + drain_s)
+                    yield steps.retire(real, owner, self._family, min(now_s + drain_s, LATEST))
 
 
 def _reason(request: Request, error: int) -> str:

@@ -15,6 +15,7 @@ from kproxy.config import Config, Pacing, read_config
 from kproxy.config.decode import slots_of
 from kproxy.config.fields import KubeProxyConfiguration
 from kproxy.core.host import LocalDetection, Settings
+from kproxy.core.plan import Ipvs
 from kproxy.core.values import Value
 from kproxy.errors import ConfigError
 
@@ -95,6 +96,13 @@ def test_settings_take_everything_that_decides_packets() -> None:
         tcp_be_liberal=True,
         reject_unlisted=True,
     )
+
+
+def test_the_ipvs_section_and_the_drain_time_reach_the_plan() -> None:
+    section = "ipvs: {scheduler: lc, strictARP: true, tcpTimeout: 15m, tcpFinTimeout: 500ms, udpTimeout: 90s}\n"
+    config = read("mode: ipvs\n" + section + OWN + "drainTimeout: 1m30s\n")
+    assert config.settings_for("ipvs") == Settings(ipvs=Ipvs("lc", 90, strict_arp=True, timeouts_s=(900, 1, 90)))
+    assert read("mode: ipvs\nipvs: {scheduler: rr}\n").settings_for("ipvs") == Settings()
 
 
 def test_bind_address_is_the_primary_address_unless_it_means_all() -> None:
