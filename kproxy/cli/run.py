@@ -19,6 +19,7 @@ from kproxy.effects.logs import FORMATS, Logger, make_logger
 from kproxy.wiring.agents import open_agent
 from kproxy.wiring.cluster import configured
 from kproxy.wiring.question import Asked
+from kproxy.wiring.sysctls import initialise
 
 PATIENCE_S = 1.5
 """How long after a signal a sync that is under way may go on; rules are changed as a whole or not at all."""
@@ -32,10 +33,15 @@ class Overdue(BaseException):
 @asked(SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @kube_proxy_flags
 @click.option("--once", is_flag=True, help="Sync once, then end: exit code 0 if the rules are in force.")
+@click.option(
+    "--init-only",
+    is_flag=True,
+    help="Set kernel parameters and load modules, then end: for a privileged init container. No rules are written.",
+)
 @click.option("--log-format", type=click.Choice(FORMATS), help="Default: text on a terminal, JSON elsewhere.")
 @verbose
 @click.pass_obj
-def run(session: Session, question: Asked, once: bool, log_format: str | None) -> int:
+def run(session: Session, question: Asked, once: bool, init_only: bool, log_format: str | None) -> int:
     """Run the agent: program this node's Services and follow every change. Needs root (CAP_NET_ADMIN).
 
     All of kube-proxy's flags are taken too, with its meaning and precedence: beside --config only --hostname-override,
@@ -49,9 +55,13 @@ def run(session: Session, question: Asked, once: bool, log_format: str | None) -
       kproxy run
       kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
       kproxy run --source manifests/ --backend iptables --node-name node-a
+      kproxy run --init-only
     """  # noqa: D301 - click's mark for lines that stay as they are
     config: Config | None
     config, remarks = configured(question)
+    if init_only:
+        initialise(question, config, _log(config, session.verbosity, log_format))
+        return 0
     signals: list[int] = []
     agents: list[Agent] = []
     _on_signals(agents, signals)

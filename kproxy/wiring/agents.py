@@ -32,6 +32,7 @@ from kproxy.wiring.question import KUBERNETES, Asked
 from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
 from kproxy.wiring.status import Facts
+from kproxy.wiring.sysctls import set_conntrack
 
 
 class Running:
@@ -67,6 +68,7 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name)
         for family, reason in chosen.missing.items():
             log.warning("family left out", family=family.label, reason=reason)
+        set_conntrack(config.proxy.conntrack, log)
         setup = Setup(
             backend=chosen.backend,
             kernels=chosen.kernels,
@@ -129,6 +131,7 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
         primary = node_addresses(asked.node_ips, now)
         running.agent.configure(now.settings_for(setup.backend.name), pace_of(now, setup.backend.name), primary)
         front.configure(now)
+        set_conntrack(now.proxy.conntrack, setup.log)
         setup.log.info("configuration changed and in force", file=path)
 
     def refused(reason: str) -> None:
