@@ -150,19 +150,17 @@ class DetectLocal(Value, frozen=True):
 class Conntrack(Value, frozen=True):
     """`conntrack`: limits and time-outs of connection tracking."""
 
-    max_per_core: Annotated[int, forms.at_least(0), Effect.LATER] = field(name="maxPerCore", default=32768)
-    min: Annotated[int, forms.at_least(0), Effect.LATER] = 131072
-    tcp_established_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(
-        name="tcpEstablishedTimeout", default=86400.0
-    )
-    tcp_close_wait_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(
-        name="tcpCloseWaitTimeout", default=3600.0
-    )
+    max_per_core: Annotated[
+        int, forms.at_least(0), doc("nf_conntrack_max for each processor; 0: as the kernel has it.")
+    ] = field(name="maxPerCore", default=32768)
+    min: Annotated[int, forms.at_least(0), doc("The least nf_conntrack_max, unless maxPerCore is 0.")] = 131072
+    tcp_established_timeout_s: Timeout = field(name="tcpEstablishedTimeout", default=86400.0)
+    tcp_close_wait_timeout_s: Timeout = field(name="tcpCloseWaitTimeout", default=3600.0)
     tcp_be_liberal: Annotated[bool, forms.FLAG, doc("Do not drop TCP packets outside the window.")] = field(
         name="tcpBeLiberal", default=False
     )
-    udp_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(name="udpTimeout", default=0.0)
-    udp_stream_timeout_s: Annotated[float, forms.TIMEOUT, Effect.LATER] = field(name="udpStreamTimeout", default=0.0)
+    udp_timeout_s: Timeout = field(name="udpTimeout", default=0.0)
+    udp_stream_timeout_s: Timeout = field(name="udpStreamTimeout", default=0.0)
 
 
 MODES = ("iptables", "ipvs", "nftables")
