@@ -24,6 +24,7 @@ from kproxy.errors import UnsupportedHost
 class Mask(enum.IntFlag):
     """Event bits of inotify(7)."""
 
+    MODIFY = 0x2
     CLOSE_WRITE = 0x8
     MOVED_FROM = 0x40
     MOVED_TO = 0x80

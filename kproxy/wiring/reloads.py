@@ -2,7 +2,7 @@
 
 Rules kept: the directories of the name and of the file behind it are watched, so that an editor's rename and a mounted
 ConfigMap's swapped link are seen; a file counts as changed when it says something else; a burst of changes is read
-once, when it is over.
+once, when it is over, and what was read while the file was being written is not believed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kproxy.wiring.cluster import load_config
 QUIET_S = 0.05
 LOOK_S = 30.0
 """How often the file is read though nothing was noticed: a directory above it may have been replaced."""
-MASK = Mask.CLOSE_WRITE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.CREATE | Mask.DELETE
+MASK = Mask.MODIFY | Mask.CLOSE_WRITE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.CREATE | Mask.DELETE
 
 
 class ConfigWatch:
@@ -49,14 +49,21 @@ class ConfigWatch:
         self._inotify.close()
 
     def _run(self) -> None:
-        self._look()  # it may have changed since it was read
-        while (notices := self._inotify.wait(LOOK_S)) is not None:
-            while notices:
-                notices = self._inotify.wait(QUIET_S)
+        while self._is_settled():
+            self._watch()
+            now = self._read()
+            is_news = now != self._known
+            notices = self._inotify.wait(QUIET_S if is_news else LOOK_S)
             if notices is None:
                 return
-            self._watch()
-            self._look()
+            if is_news and not notices:  # else it was a glimpse of a file that is being written
+                self._tell(now)
+
+    def _is_settled(self) -> bool:
+        """Wait until nothing changes any more; False when the watch is to end."""
+        while notices := self._inotify.wait(QUIET_S):
+            continue
+        return notices is not None
 
     def _watch(self) -> None:
         """Watch where the name and the file are now; what cannot be watched is looked at from time to time."""
@@ -64,14 +71,14 @@ class ConfigWatch:
             with contextlib.suppress(OSError):
                 self._inotify.watch(directory, MASK)
 
-    def _look(self) -> None:
-        now: Config | str
+    def _read(self) -> Config | str:
+        """What the file holds, or why it cannot be used."""
         try:
-            now = load_config(self._path)
+            return load_config(self._path)
         except ConfigError as error:
-            now = str(error)
-        if now == self._known:
-            return
+            return str(error)
+
+    def _tell(self, now: Config | str) -> None:
         self._known = now
         if isinstance(now, str):
             self._refused(now)
