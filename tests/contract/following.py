@@ -39,7 +39,11 @@ class Following:
     def __init__(self, server: ApiServer, directory: Path, token: str = "", ca: str = "", speed: float = 50.0) -> None:
         self.kubeconfig = directory / "kubeconfig"
         self.write_kubeconfig(server, token, ca)
-        self.source = KubernetesSource(open_server(str(self.kubeconfig)), NODE, clock=FastClock(speed))
+        self.began: list[str] = []
+        """The kinds of the watches that were begun again."""
+        self.source = KubernetesSource(
+            open_server(str(self.kubeconfig)), NODE, clock=FastClock(speed), began=self.began.append
+        )
         self.snapshot = Snapshot()
         self.events: list[Event] = []
         self.errors: list[Exception] = []

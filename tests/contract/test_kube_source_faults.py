@@ -35,11 +35,13 @@ def test_a_stream_that_is_cut_in_the_middle_of_an_object_is_taken_up_where_it_wa
     with Following(server, tmp_path) as following:
         following.await_complete()
         server.await_watches(FOUR)
+        assert not following.began
         server.command(CUT)
         server.put(web())
         following.await_services("cart", "web")
         following.await_that(lambda: following.failed(ApiError))
         assert sum(isinstance(event, Replaced) for event in following.events) == FOUR
+        following.await_that(lambda: set(following.began) == set(Kind))
 
 
 def test_a_stream_that_ends_properly_but_in_the_middle_of_a_line_is_reported_as_cut(
