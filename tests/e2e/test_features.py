@@ -30,7 +30,7 @@ pytestmark = pytest.mark.root
 TIMEOUT_S = 2
 
 
-@pytest.fixture(scope="module", params=["nftables", "iptables"])
+@pytest.fixture(scope="module", params=["nftables", "iptables", pytest.param("ipvs", marks=pytest.mark.ipvs)])
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(request.param, tmp_path_factory.mktemp(request.param)) as built:
         yield built
@@ -85,7 +85,7 @@ def test_node_port(node: World, family: int, vip: Vip, protocol: str) -> None:
 def test_node_port_on_another_address_of_the_node(node: World, family: int, vip: Vip) -> None:
     put(node, vip, family, *ready(family), type="NodePort")
     every_address = sees(everywhere(family), "outside", family, masquerade=True)
-    expected = {"iptables": every_address, "nftables": {REJECT}}[node.backend]
+    expected = {"iptables": every_address, "ipvs": every_address, "nftables": {REJECT}}[node.backend]
     assert set(node.ask("outside", SECOND_NODE_IPS[family], vip.node_port)) == expected
 
 
@@ -159,8 +159,12 @@ def test_affinity_keeps_a_client_at_one_endpoint_until_it_was_away(
     )
     first = node.ask("outside", vip.cluster[family], protocol=protocol, count=1)
     assert node.ask("outside", vip.cluster[family], protocol=protocol, count=20) == {next(iter(first)): 20}
+    by_node_port = set(node.ask("outside", NODE_IPS[family], vip.node_port, protocol, count=20))
+    if node.backend == "ipvs":  # each frontend has a persistence of its own, and one that outlives TIME_WAIT
+        assert len(by_node_port) == 1
+        return
     # All frontends of a port share it.
-    assert set(node.ask("outside", NODE_IPS[family], vip.node_port, protocol, count=20)) == set(first)
+    assert by_node_port == set(first)
     assert leaves(node, vip, family, protocol, next(iter(first)))
 
 

@@ -211,5 +211,14 @@ def world(backend: str, folder: Path, **settings: Any) -> Iterator[World]:
     head = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
     config.write_text(json.dumps(head | {"clusterCIDR": ",".join(CLUSTER_CIDRS)} | settings))
     options = ("--backend", backend, "--config", str(config))
-    with laboratory() as lab, agent(lab.node, source, *options) as running:
-        yield World(lab, backend, source, options, running)
+    with laboratory() as lab:
+        if backend == "ipvs":
+            make_legacy(lab.node)
+        with agent(lab.node, source, *options) as running:
+            yield World(lab, backend, source, options, running)
+
+
+def make_legacy(node: Machine) -> None:
+    """Make the node a host of iptables-legacy, by the chain that kubelet leaves: the kernel may have no other."""
+    for program in ("iptables-legacy", "ip6tables-legacy"):
+        node.run(program, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
