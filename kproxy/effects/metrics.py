@@ -41,6 +41,19 @@ class Metrics:
             for name, metric in METRICS.items()
             if metric.modes is None or backend in metric.modes
         }
+        self._slis = CollectorRegistry()
+        self._healthcheck = Gauge(
+            "kubernetes_healthcheck",
+            "This metric records the result of a single healthcheck.",
+            ("name", "type"),
+            registry=self._slis,
+        )
+        self._healthchecks = Counter(
+            "kubernetes_healthchecks_total",
+            "This metric records the results of all healthcheck.",
+            ("name", "type", "status"),
+            registry=self._slis,
+        )
         for collector in (ProcessCollector, GCCollector, PlatformCollector):
             collector(registry=self.registry)
         python = ".".join(map(str, sys.version_info[:3]))
@@ -67,6 +80,15 @@ class Metrics:
     def page(self) -> Page:
         """All of it in Prometheus' text format."""
         return Page(generate_latest(self.registry), CONTENT_TYPE_LATEST)
+
+    def pinged(self) -> None:
+        """Somebody asked whether the metrics port answers, which it did."""
+        self._healthcheck.labels("ping", "healthz").set(1)
+        self._healthchecks.labels("ping", "healthz", "success").inc()
+
+    def slis_page(self) -> Page:
+        """What Kubernetes components tell of their health checks (component-base/metrics/prometheus/slis)."""
+        return Page(generate_latest(self._slis), CONTENT_TYPE_LATEST)
 
 
 def _series(metric: Metric, registry: CollectorRegistry) -> Series:

@@ -70,9 +70,14 @@ def metrics_pages(
         metrics.take(gauges())
         return metrics.page()
 
+    def ping(_request: Request) -> Page:
+        metrics.pinged()
+        return Page(b"ok")
+
     return {
         "/metrics": scrape,
-        "/healthz": lambda _: Page(b"ok"),
+        "/metrics/slis": lambda _: metrics.slis_page(),
+        "/healthz": ping,
         "/proxyMode": lambda _: Page(state().backend.name.encode()),
         "/configz": lambda _: _json({GROUP: encode(config().proxy)}),
     }
