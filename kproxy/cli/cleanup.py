@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import click
@@ -11,6 +12,7 @@ from kproxy.cli.verbosity import verbose
 from kproxy.effects.leftovers import Remains
 from kproxy.errors import ApplyRejected, KproxyError
 from kproxy.wiring.cleanup import all_remains
+from kproxy.wiring.local import take_name
 
 
 @click.command()
@@ -23,7 +25,7 @@ def cleanup(only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
 
     First everything that is to go is printed, one line each, as the command that would remove it. Rules, sets, links
     and virtual servers of anyone else are left alone, and so are sysctls. Services do not work afterwards until a proxy
-    runs again; a running one would write its rules anew, so stop it first.
+    runs again. While an agent runs, its own rules are not removed: it would write them anew.
 
     \b
     Examples:
@@ -40,8 +42,11 @@ def cleanup(only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
             note(line)
     if not lines:
         note("nothing is left to remove")
-    elif not only_plan:
+    elif keep_ours and not only_plan:
         _remove(remains, len(lines))
+    elif not only_plan:
+        with contextlib.closing(take_name()):
+            _remove(remains, len(lines))
 
 
 def _lines(remains: Sequence[Remains]) -> list[str]:

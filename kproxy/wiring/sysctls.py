@@ -16,6 +16,7 @@ from kproxy.agent import BE_LIBERAL, ROUTE_LOCALNET
 from kproxy.config import Config
 from kproxy.config.fields import Conntrack
 from kproxy.core.node_facts import loopback_takes_node_ports
+from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import PROC_SYS, Refused, Sysctl, ensure
@@ -114,7 +115,16 @@ def initialise(asked: Asked, config: Config, log: Logger) -> None:
 
 def of_backend(backend: Backend, config: Config) -> Iterator[Wanted]:
     """What the agent sets later, when it is needed."""
-    if loopback_takes_node_ports(config.settings_for(backend.name), backend.traits, Family.IPV4):
+    settings = config.settings_for(backend.name)
+    if backend.name == "ipvs":
+        from backends.ipvs.base import base_fragment  # noqa: PLC0415 - only where it is used
+        from backends.ipvs.objects import Sysctl as Parameter  # noqa: PLC0415
+
+        fragment = base_fragment(NodePlan(Family.IPV4, {}, ipvs=settings.ipvs))
+        for key, content in fragment.items():
+            if isinstance(key, Parameter):
+                yield Wanted(Sysctl(key.name, str(content)), "IPVS does not serve Services as it should")
+    if loopback_takes_node_ports(settings, backend.traits, Family.IPV4):
         yield Wanted(ROUTE_LOCALNET, "NodePorts do not answer on 127.0.0.1")
     if config.proxy.conntrack.tcp_be_liberal:
         yield Wanted(BE_LIBERAL, "TCP packets outside the window are still found invalid")

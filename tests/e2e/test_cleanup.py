@@ -19,7 +19,7 @@ from kproxy.effects.xtables import TOOLS, Variant
 from kproxy.netlink.attributes import read, string, text, u64
 from kproxy.netlink.messages import NLM_F_CREATE, netfilter
 from tests.fakes.namespace import in_new_namespace, ip
-from tests.fakes.program import Ran, run_program
+from tests.fakes.program import Ran, run_program, running
 
 pytestmark = pytest.mark.root
 
@@ -229,6 +229,23 @@ def test_a_node_that_we_have_taken_over_keeps_ours(backend: str) -> None:
         assert of_rules[0] == of_rules[1]
         assert after.tables == before.tables
         assert run_program("diff", "--backend", backend, *NODE).code == 0
+
+    in_new_namespace(body)
+
+
+def test_ours_stay_while_an_agent_runs() -> None:
+    def body() -> None:
+        with running("run", "--backend", "nftables", *NODE) as process:
+            assert process.stderr is not None
+            synced = (line for line in process.stderr if "synced for the first time" in line)
+            assert len(list(itertools.islice(synced, 2))) == 2
+            before = call("nft", "list", "tables")
+            refused = run_program("cleanup")
+            assert (refused.code, call("nft", "list", "tables")) == (1, before)
+            assert f"another agent runs on this node (process {process.pid}): end it first" in refused.err
+            call("nft", "-f", "-", text=PROXY_TABLES)
+            assert run_program("cleanup", "--kube-proxy", "--keep-ours").code == 0
+            assert call("nft", "list", "tables") == before
 
     in_new_namespace(body)
 

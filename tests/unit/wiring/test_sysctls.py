@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kproxy.config import Config
-from kproxy.config.fields import Conntrack, KubeProxyConfiguration
+from kproxy.config.fields import IPVS, Conntrack, KubeProxyConfiguration
 from kproxy.effects.network import PROC_SYS, Refused, Sysctl
 from kproxy.wiring import sysctls
 from kproxy.wiring.backends import find_backend
@@ -127,6 +128,19 @@ def test_buckets_are_only_ever_more(
 def test_what_a_backend_needs_is_known_before_it_runs(backend: str, settings: dict, expected: list[str]) -> None:
     config = Config(proxy=KubeProxyConfiguration(**settings))
     assert [one.sysctl.name.rpartition(".")[2] for one in of_backend(find_backend(backend), config)] == expected
+
+
+def test_ipvs_needs_its_own_parameters_too() -> None:
+    config = Config(proxy=KubeProxyConfiguration(ipvs=IPVS(strict_arp=True)))
+    wanted = {one.sysctl.name: one.sysctl.value for one in of_backend(import_module("backends.ipvs").BACKEND, config)}
+    assert wanted == {
+        "net.ipv4.vs.conntrack": "1",
+        "net.ipv4.vs.expire_nodest_conn": "1",
+        "net.ipv4.vs.expire_quiescent_template": "1",
+        "net.ipv4.ip_forward": "1",
+        "net.ipv4.conf.all.arp_ignore": "1",
+        "net.ipv4.conf.all.arp_announce": "2",
+    }
 
 
 @pytest.mark.root
