@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlencode
 
+from kproxy.core.known import Known
 from kproxy.core.lines import LineSplitter
 from kproxy.core.model import Event, Kind
 from kproxy.core.reflector import advance, begin
@@ -149,7 +150,7 @@ class KubernetesSource:
 
     def _follow(self, resource: Resource, put: Put, fail: Fail) -> None:
         """Drive one reflector until the stop signal."""
-        step = begin(resource, self._clock.now(), chance())
+        step, known = begin(resource, self._clock.now(), chance()), Known()
         while step.ask is not None and self._clock.wait_until(step.ask.not_before):
             if step.ask.stream:
                 self._count(resource.kind)
@@ -160,8 +161,8 @@ class KubernetesSource:
                         return
                     for error in step.errors:
                         fail(error)
-                    if step.events:
-                        put(step.events)
+                    if news := known.news(step.events):
+                        put(news)
                     if step.ask is not None:
                         break
 
