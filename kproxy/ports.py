@@ -17,11 +17,25 @@ from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
 
 
+class Unsupported(Value, frozen=True):
+    """Something that a plan asks for and a backend cannot do."""
+
+    what: str
+    """The frontend or setting, for people."""
+    instead: str
+    """What happens, and why."""
+
+
 class Compiled(Value, frozen=True):
     """A plan and the Document made of it; given back to `compile` as its cache."""
 
     plan: NodePlan
     document: Document
+
+    @property
+    def unsupported(self) -> tuple[Unsupported, ...]:
+        """What of the plan the Document leaves out; nothing unless a backend says so."""
+        return ()
 
 
 class Refusal(Value, frozen=True):

@@ -15,9 +15,9 @@ from backends.ipvs.names import allocate
 from backends.ipvs.objects import NO_MARK, Member, Vip
 from backends.ipvs.services import Slots, hairpins, marked_pools, service_fragment, settings_for, vips
 from kproxy.core.document import BASE, Fragment, Owner
-from kproxy.core.plan import NodePlan, ServicePlan
+from kproxy.core.plan import NodePlan, ServicePlan, Unlisted
 from kproxy.core.values import ObjectKey, Value
-from kproxy.ports import Compiled
+from kproxy.ports import Compiled, Unsupported
 
 VIPS: Final[Owner] = "vips"
 HAIRPINS: Final[Owner] = "hairpins"
@@ -38,6 +38,25 @@ class Parts(Compiled, frozen=True):
     """A compiled plan, with what the next one may take over."""
 
     parts: Mapping[ObjectKey, Part]
+
+    @property
+    def unsupported(self) -> tuple[Unsupported, ...]:
+        """What IPVS cannot do; docs/backends/ipvs.md has the reasons."""
+        found = []
+        if self.plan.loopback_node_ports:
+            found.append(LOOPBACK)
+        if self.plan.unlisted is Unlisted.PASS:
+            found.append(UNLISTED)
+        return tuple(found)
+
+
+LOOPBACK: Final = Unsupported(
+    "NodePorts on 127.0.0.1", "they are closed: IPVS sends nothing from a loopback address to another host"
+)
+UNLISTED: Final = Unsupported(
+    "rejectUnlistedPorts: false",
+    "they are refused: on an address that the node has, its own ports would answer",
+)
 
 
 def compile_plan(plan: NodePlan, previous: Compiled | None) -> Parts:

@@ -76,6 +76,9 @@ class Teller:
         """What a pass did; one that did nothing is told only if it is the `first`, or all is well again (`healed`)."""
         log = self._log.bind(family=family.label)
         now = self._clock()
+        for left_out in done.world.compiled.unsupported if done.world.compiled else ():
+            if self._said.is_due((family, left_out), now):
+                log.warning("this backend cannot do that", what=left_out.what, instead=left_out.instead)
         if done.error is not None:
             self._failure(log, family, done.error)
             return

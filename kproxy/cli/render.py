@@ -8,7 +8,7 @@ from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FAMILY, FILES, FURTHER, 
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.wiring.asked import look_into, narrowed, service_key
-from kproxy.wiring.offline import compile_families, plan_families, plans_of
+from kproxy.wiring.offline import plan_families, plans_of
 from kproxy.wiring.question import Asked
 
 
@@ -37,4 +37,7 @@ def render(question: Asked, service: str | None) -> None:
     backend = subject.offline_backend(question)
     planned = plan_families(subject.offline_node(backend), backend, question.families)
     plans = narrowed(planned, key) if key else plans_of(planned)
-    click.echo(backend.render(compile_families(plans, backend)), nl=False)
+    compiled = {family: backend.compile(plan, None) for family, plan in plans.items()}
+    for left_out in dict.fromkeys(one for result in compiled.values() for one in result.unsupported):
+        note(f"{left_out.what}: {left_out.instead}")
+    click.echo(backend.render({family: result.document for family, result in compiled.items()}), nl=False)
