@@ -43,6 +43,7 @@ OURS: Final = Signs(
     entries=re.compile(r"KPROXY-\S+"),
     companions={},
     table="kproxy",
+    link="kproxy-ipvs0",
 )
 
 _SETS: Final = (

@@ -13,7 +13,10 @@ from tests.fakes.program import run_program
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvs]
 
-RULES = Path(__file__).parents[1] / "data" / "cleanup" / "kube-proxy-ipvs.rules"
+DATA = Path(__file__).parents[1] / "data"
+RULES = DATA / "cleanup" / "kube-proxy-ipvs.rules"
+SHOP = DATA / "manifests" / "shop"
+NODE = ("--config", str(DATA / "manifests" / "config.yaml"), "--node-name", "node-a", "--source", str(SHOP))
 FOREIGN = """\
 ip link add uplink type dummy
 ip address add 192.0.2.11/24 dev uplink
@@ -103,5 +106,23 @@ def test_node_port_servers_stay_where_nothing_tells_them_from_others() -> None:
         left = run("ipvsadm -S -n")
         assert "10.96.0.10" not in left
         assert "192.0.2.11:30080" in left
+
+    in_new_namespace(body)
+
+
+def test_ours_go_by_the_backend_that_wrote_them() -> None:
+    def body() -> None:
+        run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT")
+        run("ip6tables-legacy -t mangle -N KUBE-IPTABLES-HINT")
+        run_all(FOREIGN)
+        for tool in ("iptables-legacy-restore", "ip6tables-legacy-restore"):
+            run(f"{tool} --noflush", "".join(f"*{table}\nCOMMIT\n" for table in ("mangle", "nat", "filter")))
+        before = look()
+        ran = run_program("run", "--once", "--backend", "ipvs", *NODE)
+        assert ran.code == 0, ran.err
+        assert "kproxy-ipvs0" in look()["links"]
+        done = run_program("cleanup")
+        assert done.code == 0, done.err
+        assert look() == before
 
     in_new_namespace(body)
