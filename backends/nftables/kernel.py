@@ -3,7 +3,8 @@
 A batch is in force as a whole or not at all, so whoever dies in between leaves
 the old or the new state. When the kernel refuses something, the owners of what
 it names stay as they were and the rest is tried again; where it names nothing
-(no memory for so much at once, say), halves are tried.
+(no memory for so much at once, say), halves are tried. Nobody is to blame
+where the table is not what the change was made for: then all of it is refused.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class NftablesKernel:
             failures = self._send(batch, commit=commit)
             if not failures:
                 continue
+            if any(failure.error == errno.ENOENT for failure in failures):
+                self._doubt(part)
             blamed = self._blame(part, batch, failures)
             rounds += 1
             halves = halved(part) if commit and not blamed and failures[0].error not in HOPELESS else ()
@@ -105,6 +108,19 @@ class NftablesKernel:
             raise ApplyTimeout(f"table {self._label}: no answer from the kernel") from error
         except OSError as error:
             return [Ack(WHOLE_BATCH, error.errno or errno.EIO, error.strerror or "")]
+
+    def _doubt(self, part: Change) -> None:
+        """ApplyRejected, without an owner, if something is gone that the change takes for standing.
+
+        ENOENT alone does not say so: a kernel without a kind of expression answers the same.
+        """
+        found = self.observe()
+        lost = missing(part, found)
+        if lost is not None:
+            what = describe(self._family, lost, entry_of(part, lost)[1])[0]
+            raise ApplyRejected(f"table {self._label} was changed by others: {what} is gone; the table is read anew")
+        if not found and all(entry.owner != BASE for entry in part.added.values()):
+            raise ApplyRejected(f"table {self._label} was changed by others: all of it is gone; it is made anew")
 
     def _blame(self, part: Change, batch: Sequence[Request], failures: Iterable[Ack]) -> dict[Owner, Refusal]:
         """The first refusal of each owner whose object the kernel named."""
@@ -137,6 +153,12 @@ def entry_of(change: Change, key: ObjectId) -> tuple[Owner, Content]:
     if key in change.changed:
         return change.changed[key].owner, change.changed[key].new
     return change.removed[key].owner, change.removed[key].content
+
+
+def missing(change: Change, found: Document) -> ObjectId | None:
+    """The first object that a change alters or takes away and that does not stand; None if all do."""
+    standing = {key for fragment in found.values() for key in fragment}
+    return next((key for key in (*change.changed, *change.removed) if key not in standing), None)
 
 
 def without(change: Change, owners: Iterable[Owner]) -> Change:

@@ -19,7 +19,7 @@ from backends.nftables.objects import Element, element_id
 from backends.nftables.probe import probe_plan
 from kproxy.core.document import Document, diff
 from kproxy.core.values import Family
-from kproxy.errors import UnsupportedHost
+from kproxy.errors import ApplyRejected, UnsupportedHost
 from kproxy.ports import Outcome
 from tests.fakes.namespace import in_new_namespace
 from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, plan, port, service
@@ -213,21 +213,40 @@ def test_a_service_that_is_refused_stays_as_it_was() -> None:
     with_kernel(check)
 
 
-def test_a_stale_belief_is_refused_and_healed_by_looking() -> None:
+@pytest.mark.parametrize(
+    "tampering",
+    [("flush", "map", "ip", "kproxy", "cluster-pool-2"), ("delete", "table", "ip", "kproxy")],
+    ids=["emptied map", "deleted table"],
+)
+def test_what_others_took_away_is_blamed_on_no_service_and_healed_by_looking(tampering: tuple[str, ...]) -> None:
     def check(kernel: NftablesKernel) -> None:
         before = compiled(CART, OTHER)
         kernel.apply(diff({}, before.document))
-        nft("flush", "map", "ip", "kproxy", "cluster-pool-2")
+        nft(*tampering)
         grown = [
             service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1"))),
             OTHER,
         ]
         want = compile_plan(plan(*grown), before).document
-        refused = kernel.apply(diff(before.document, want)).refusals
-        assert [refusal.owner for refusal in refused] == ["shop/cart"]
-        assert "ENOENT" in refused[0].reason
+        with pytest.raises(ApplyRejected, match=r"table ip kproxy was changed by others: .* is gone") as refused:
+            kernel.apply(diff(before.document, want))
+        assert refused.value.owner == ""
         assert kernel.apply(diff(kernel.observe(), want)) == Outcome()
         assert kernel.observe() == want
+
+    with_kernel(check)
+
+
+def test_a_service_that_comes_after_the_table_is_gone_is_not_blamed() -> None:
+    def check(kernel: NftablesKernel) -> None:
+        before, after = compiled(OTHER).document, compiled(CART, OTHER).document
+        kernel.apply(diff({}, before))
+        nft("delete", "table", "ip", "kproxy")
+        coming = diff({"shop/other": before["shop/other"]}, {key: after[key] for key in ("shop/cart", "shop/other")})
+        with pytest.raises(ApplyRejected, match="all of it is gone") as refused:
+            kernel.apply(coming)
+        assert refused.value.owner == ""
+        assert kernel.apply(diff(kernel.observe(), after)) == Outcome()
 
     with_kernel(check)
 
