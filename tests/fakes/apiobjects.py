@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -27,7 +28,14 @@ def service(name: str, namespace: str = "shop", cluster_ip: str = "10.96.0.20", 
     }
 
 
-def endpoint_slice(service_name: str, addresses: list[str], namespace: str = "shop", suffix: str = "1") -> Json:
+def endpoint_slice(
+    service_name: str,
+    addresses: list[str],
+    namespace: str = "shop",
+    suffix: str = "1",
+    nodes: Sequence[str] = ("node-a",),
+) -> Json:
+    """The endpoints go round the nodes."""
     return {
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",
@@ -42,7 +50,7 @@ def endpoint_slice(service_name: str, addresses: list[str], namespace: str = "sh
             {
                 "addresses": [address],
                 "conditions": {"ready": True, "serving": True, "terminating": False},
-                "nodeName": "node-a",
+                "nodeName": nodes[number % len(nodes)],
                 "targetRef": {"kind": "Pod", "namespace": namespace, "name": f"{service_name}-{number}"},
                 "zone": "zone-1",
             }
@@ -90,6 +98,10 @@ MANAGED_FIELDS = [
 ]
 
 
+NODES = ("node-a", *(f"node-{number:03}" for number in range(1, 100)))
+"""Where the pods of a cluster run, in turn."""
+
+
 def cluster(services: int, endpoints: int) -> list[Json]:
     """A node, a ServiceCIDR, and Services with one slice each, as big as a cluster's controllers make them."""
     items = [node("node-a"), service_cidr()]
@@ -97,7 +109,8 @@ def cluster(services: int, endpoints: int) -> list[Json]:
         name, namespace = f"service-{number:05}", f"team-{number % 50:02}"
         items.append(service(name, namespace, address(10, 96, number + 1)))
         pods = [address(10, 128, number * endpoints + index + 1) for index in range(endpoints)]
-        items.append(endpoint_slice(name, pods, namespace))
+        first = number * endpoints % len(NODES)
+        items.append(endpoint_slice(name, pods, namespace, nodes=NODES[first:] + NODES[:first]))
     for item in items:
         item["metadata"]["managedFields"] = MANAGED_FIELDS
     return items
