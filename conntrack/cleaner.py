@@ -178,8 +178,10 @@ class Cleaner:
     def services(self) -> Services:
         """The Services of all families, as they were last in force; for whoever counts flows."""
         with self._woken:
-            known = tuple(self._in_force.values())
-        return index([one.plan for one in known], {address for one in known for address in one.addresses})
+            known, memories = tuple(self._in_force.values()), tuple(self._memories.values())
+        made_of = {key: made for one in memories for key, made in one.wanted.services.made_of.items()}
+        addresses = {address for one in known for address in one.addresses}
+        return index([one.plan for one in known], addresses, msgspec.structs.replace(NO_SERVICES, made_of=made_of))
 
     def _run(self) -> None:
         try:

@@ -1,7 +1,8 @@
 """The metrics as a table: name, type, labels, buckets and, for those that kube-proxy has, its own words of help.
 
 Rules kept: what begins with `kubeproxy_` is kube-proxy's 1.36 (pkg/proxy/metrics), byte for byte, so that dashboards
-and alerts stay; what begins with `kproxy_` is ours. No label's values come from the cluster's objects.
+and alerts stay; what begins with `kproxy_` is ours. No label's values come from the cluster's objects, but for those of
+`conntrack.metrics`, which names a bounded number of them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Measure(Value, frozen=True):
     amount: float
     labels: tuple[str, ...] = ()
     """The labels' values, in the metric's order."""
+
+
+class Reading(Value, frozen=True):
+    """All that a metric, a counter or a gauge, has now: what is not in it is gone."""
+
+    metric: Metric
+    values: Mapping[tuple[str, ...], float]
+    """By the labels' values, in the metric's order."""
 
 
 def exponential(start: float, factor: float, count: int) -> tuple[float, ...]:
@@ -182,7 +191,7 @@ OURS = (
     Metric("kproxy_services", G, "Services that this node serves.", FAMILY),
     Metric("kproxy_service_ports", G, "Service ports that this node serves.", FAMILY),
     Metric("kproxy_endpoints", G, "Serving endpoints, counted per Service port.", FAMILY),
-    Metric("kproxy_conntrack_errors_total", C, "Looks at the table of connections that were not finished.", FAMILY),
+    Metric("kproxy_conntrack_reconciler_failures_total", C, "Looks for stale flows that met an error.", FAMILY),
 )
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*KUBE_PROXY, *OURS)}

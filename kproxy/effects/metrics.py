@@ -8,7 +8,7 @@ times are not told, for the same reason.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,8 +22,10 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from kproxy.core.metrics import FAMILY, METRICS, Measure, Metric, MetricKind
+from kproxy.core.metrics import FAMILY, METRICS, Measure, Metric, MetricKind, Reading
 from kproxy.core.values import Family
 from kproxy.effects.http import Page
 
@@ -77,6 +79,10 @@ class Metrics:
             else:
                 one.observe(measure.amount)
 
+    def read_from(self, latest: Callable[[], Iterable[Reading]]) -> None:
+        """Ask for these too whenever somebody scrapes."""
+        self.registry.register(_Readings(latest))
+
     def page(self) -> Page:
         """All of it in Prometheus' text format."""
         return Page(generate_latest(self.registry), CONTENT_TYPE_LATEST)
@@ -89,6 +95,23 @@ class Metrics:
     def slis_page(self) -> Page:
         """What Kubernetes components tell of their health checks (component-base/metrics/prometheus/slis)."""
         return Page(generate_latest(self._slis), CONTENT_TYPE_LATEST)
+
+
+class _Readings(Collector):
+    """Metrics that are not added up here but read elsewhere."""
+
+    def __init__(self, latest: Callable[[], Iterable[Reading]]) -> None:
+        self._latest = latest
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Of prometheus_client: what there is now."""
+        for reading in self._latest():
+            metric = reading.metric
+            kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for labels, value in reading.values.items():
+                family.add_metric(labels, value)
+            yield family
 
 
 def _series(metric: Metric, registry: CollectorRegistry) -> Series:

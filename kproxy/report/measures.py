@@ -108,7 +108,7 @@ def _(news: Cleaned) -> Iterator[Measure]:
     family = (news.family.label,)
     yield Measure("kubeproxy_conntrack_reconciler_sync_duration_seconds", news.took_s, family)
     yield Measure("kubeproxy_conntrack_reconciler_deleted_entries_total", news.deleted, family)
-    yield Measure("kproxy_conntrack_errors_total", bool(news.error), family)
+    yield Measure("kproxy_conntrack_reconciler_failures_total", bool(news.error), family)
 
 
 @measures.register

@@ -13,6 +13,7 @@ from importlib.metadata import version as installed_version
 import msgspec
 
 from conntrack.cleaner import Cleaned, Cleaner
+from conntrack.collector import Collector
 from kproxy.agent import REMIND_S, Agent, Setup
 from kproxy.config import Config
 from kproxy.config.flags import over
@@ -21,6 +22,7 @@ from kproxy.effects import oom
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
 from kproxy.effects.systemd import Notifier, notifier
+from kproxy.errors import KproxyError
 from kproxy.report import news
 from kproxy.report.events import Remark
 from kproxy.wiring.backends import choose, close_all
@@ -96,11 +98,21 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)
-    tell = announcing(front, systemd, lambda: begin_removing(setup.backend.name, log))
+
+    def ready() -> None:
+        connections.look()
+        begin_removing(setup.backend.name, log)
+
+    tell = announcing(front, systemd, ready)
     cleaner = Cleaner(cleaning_news(log, tell))
+    connections = Collector(cleaner.services, not_counted(log))
     setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
     running = Running(Agent(setup))
-    with recorder.open(), front.serving(config, lambda: running.agent.state), following(asked, config, front, running):
+    with (
+        recorder.open(),
+        front.serving(config, lambda: running.agent.state, connections),
+        following(asked, config, front, running),
+    ):
         front.serve_locally(local)
         recorder.record(Remark("Starting", is_warning=False))
         cleaner.start()
@@ -200,3 +212,14 @@ def cleaning_news(log: Logger, tell: Callable[[news.News], None]) -> Callable[[C
             family.warning("stale connections may remain", error=cleaned.error)
 
     return cleaned_up
+
+
+def not_counted(log: Logger) -> Callable[[KproxyError], None]:
+    """Logs why connections cannot be counted, a standing trouble once in a while."""
+    said = Recurrence()
+
+    def failed(error: KproxyError) -> None:
+        if said.is_due(str(error), time.monotonic(), REMIND_S):
+            log.warning("connections are not counted, their metrics may be old", error=str(error))
+
+    return failed

@@ -2,7 +2,7 @@
 
 Rules kept: health has a server and threads of its own, so that no look at the plan delays it; an address that cannot be
 bound is tried again every few seconds, and said once; /debug is served to this machine alone unless profiling is
-enabled.
+enabled; connections are counted while metrics are served, and only then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from conntrack.collector import Collector
 from kproxy.agent import State
 from kproxy.config import Config
 from kproxy.config.listeners import Listener, healthz_listener, metrics_listener
@@ -46,7 +47,9 @@ class Door(Value, frozen=True):
     has_debug: bool = False
 
 
-REASONS: Mapping[str, str] = {"healthz": "FailedToStartProxierHealthcheck", "metrics": "FailedToStartMetricServer"}
+METRICS = "metrics"
+"""The door that shows them."""
+REASONS: Mapping[str, str] = {"healthz": "FailedToStartProxierHealthcheck", METRICS: "FailedToStartMetricServer"}
 """The Event's reason when a door cannot be had."""
 
 
@@ -97,11 +100,12 @@ class Front:
         self.tell(Reloaded(at, reason))
 
     @contextlib.contextmanager
-    def serving(self, config: Config, state: Callable[[], State]) -> Iterator[Front]:
+    def serving(self, config: Config, state: Callable[[], State], connections: Collector) -> Iterator[Front]:
         """Serve until the end of the block. ConfigError if an address must be bound and cannot be."""
-        self._config, self._state = config, state
-        health, open_pages = self._server("health"), self._server("metrics")
-        self._servers = {"healthz": health, "metrics": open_pages}
+        self._config, self._state, self._connections = config, state, connections
+        self.metrics.read_from(connections.latest)
+        health, open_pages = self._server("health"), self._server(METRICS)
+        self._servers = {"healthz": health, METRICS: open_pages}
         self._checks = HealthChecks(health, lambda: self.health().live, self._no_health_check)
         retrying = threading.Thread(target=self._retry, name="http-bind", daemon=True)
         try:
@@ -117,12 +121,13 @@ class Front:
                 self._changed.notify_all()
             if retrying.ident is not None:
                 retrying.join()
+            connections.stop()
             health.close()
             open_pages.close()
 
     def serve_locally(self, name: socket.socket) -> None:
         """Serve /debug under a local name too, that `take_name` gave."""
-        self._servers["metrics"].listen(name, Site(self._debug_pages()))
+        self._servers[METRICS].listen(name, Site(self._debug_pages()))
 
     def health(self) -> Health:
         """The proxy's health now."""
@@ -135,7 +140,7 @@ class Front:
             self._wanted = {door.name: door for door in doors(config)}
             for name in list(self._open):
                 if self._open[name][0] != self._wanted.get(name):
-                    self._open.pop(name)[1]()
+                    self._close(name)
             self._try_missing()
             self._changed.notify_all()
 
@@ -178,6 +183,13 @@ class Front:
                 self._cannot(door, error)
             else:
                 self._log.info("serving", what=door.name, address=str(door.place))
+                if door.name == METRICS:
+                    self._connections.start()
+
+    def _close(self, name: str) -> None:
+        self._open.pop(name)[1]()
+        if name == METRICS:
+            self._connections.stop()
 
     def _cannot(self, door: Door, error: OSError) -> None:
         """Say once that an address cannot be had."""
@@ -211,4 +223,4 @@ def doors(config: Config) -> Iterator[Door]:
     if healthz is not None:
         yield Door("healthz", healthz)
     if metrics is not None:
-        yield Door("metrics", metrics, metrics.is_loopback or config.proxy.enable_profiling)
+        yield Door(METRICS, metrics, metrics.is_loopback or config.proxy.enable_profiling)

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from conntrack import metrics
-from conntrack.cleaner import Cleaned
 from conntrack.collector import Collector
 from conntrack.counters import CpuCounters, Limits
 from conntrack.layout import TCP, UDP
-from conntrack.metrics import REST, CleaningRecord, Metric, table_metrics
+from conntrack.metrics import REST, table_metrics
 from conntrack.requests import ALL, Selection
+from conntrack.services import NO_SERVICES
 from conntrack.stats import Count, Summary, Tally, summarise
 from conntrack.table import Table
-from kproxy.core.values import Family
-from kproxy.errors import ConntrackError
+from kproxy.core.metrics import Reading
+from kproxy.errors import ConntrackError, KproxyError
 from tests.unit.conntrack.cluster import cart, dns, flow, known, plan
 from tests.unit.conntrack.messages import flow_message
 
@@ -34,9 +35,9 @@ def summary() -> Summary:
     return summarise(tally, SERVICES)
 
 
-def values(found: tuple[Metric, ...], name: str) -> dict[tuple[str, ...], float]:
-    (metric,) = [one for one in found if one.name == name]
-    return {(*one.labels.values(), *([one.suffix] if one.suffix else [])): one.value for one in metric.samples}
+def values(found: tuple[Reading, ...], name: str) -> Mapping[tuple[str, ...], float]:
+    (reading,) = [one for one in found if one.metric.name == name]
+    return reading.values
 
 
 def test_the_table_its_counters_and_its_services() -> None:
@@ -59,25 +60,12 @@ def test_only_the_busiest_are_named_and_the_rest_is_summed(monkeypatch: pytest.M
     assert values(found, "kproxy_conntrack_service_unreplied_flows")[REST,] == 2 + 3 + 4
 
 
-def test_cleaning_is_summed_up_with_kube_proxys_names() -> None:
-    record = CleaningRecord()
-    for cleaned in (
-        Cleaned(Family.IPV4, 0.0005, deleted=3),
-        Cleaned(Family.IPV4, 0.003, deleted=1, error="busy"),
-        Cleaned(Family.IPV6, 100.0),
-    ):
-        record(cleaned)
-    found = record.metrics()
-    durations = values(found, "kubeproxy_conntrack_reconciler_sync_duration_seconds")
-    assert durations["IPv4", "0.001", "_bucket"] == 1
-    assert durations["IPv4", "0.002", "_bucket"] == 1
-    assert durations["IPv4", "0.004", "_bucket"] == 2
-    assert durations["IPv4", "+Inf", "_bucket"] == durations["IPv4", "_count"] == 2
-    assert durations["IPv4", "_sum"] == pytest.approx(0.0035)
-    assert durations["IPv6", "16.384", "_bucket"] == 0
-    assert durations["IPv6", "+Inf", "_bucket"] == 1
-    assert values(found, "kubeproxy_conntrack_reconciler_deleted_entries_total") == {("IPv4",): 4, ("IPv6",): 0}
-    assert values(found, "kproxy_conntrack_reconciler_failures_total") == {("IPv4",): 1, ("IPv6",): 0}
+def until(is_so: Callable[[], bool]) -> None:
+    """The newest look is shown right after its table was closed."""
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class FakeTable(Table):
@@ -109,10 +97,55 @@ def test_a_collector_keeps_the_newest_and_never_waits() -> None:
     assert looked.acquire(timeout=10), "it looks again by itself"
     assert values(collector.latest(), "kproxy_conntrack_entries") == {(): 3}
     collector.stop()
+    assert collector.latest() == (), "nothing old is shown"
+    collector.start()
+    assert looked.acquire(timeout=10)
+    collector.stop()
+
+
+def test_a_collector_looks_when_services_have_come_to_be_known() -> None:
+    looked, known_now = threading.Semaphore(0), [NO_SERVICES]
+    collector = Collector(lambda: known_now[-1], lambda _: None, lambda: FakeTable(looked))
+    collector.start()
+    assert looked.acquire(timeout=10)
+    known_now.append(SERVICES)
+    collector.look()
+    assert looked.acquire(timeout=10)
+    until(lambda: bool(values(collector.latest(), "kproxy_conntrack_service_flows")))
+    collector.stop()
+
+
+def test_without_services_nothing_is_named() -> None:
+    looked = threading.Semaphore(0)
+    collector = Collector(lambda: NO_SERVICES, lambda _: None, lambda: FakeTable(looked))
+    collector.start()
+    assert looked.acquire(timeout=10)
+    until(lambda: bool(collector.latest()))
+    assert values(collector.latest(), "kproxy_conntrack_entries") == {(): 3}
+    assert values(collector.latest(), "kproxy_conntrack_service_flows") == {}
+    assert values(collector.latest(), "kproxy_conntrack_endpoint_flows") == {}
+    collector.stop()
+
+
+def test_a_look_that_is_under_way_ends_when_the_collector_stops() -> None:
+    looked, began = threading.Semaphore(0), threading.Event()
+
+    class Endless(FakeTable):
+        def batches(self, selection: Selection = ALL) -> Iterator[list[bytes]]:  # noqa: ARG002 - the table's
+            began.set()
+            while True:
+                yield [flow_message(entry) for entry in FLOWS]
+
+    collector = Collector(lambda: SERVICES, lambda _: None, lambda: Endless(looked))
+    collector.start()
+    assert began.wait(10)
+    collector.stop()
+    assert looked.acquire(timeout=10)
 
 
 def test_a_collector_tells_of_errors_and_goes_on() -> None:
-    looked, errors = threading.Semaphore(0), []
+    looked = threading.Semaphore(0)
+    errors: list[KproxyError] = []
     error = ConntrackError("no memory")
     collector = Collector(lambda: SERVICES, errors.append, lambda: FakeTable(looked, error), every_s=0.01)
     collector.start()

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from kproxy.core.metrics import METRICS, Measure
+from conntrack import metrics as connections
+from kproxy.core.metrics import METRICS, Measure, Reading
 from kproxy.effects.http import Page
 from kproxy.effects.metrics import Metrics
 
@@ -62,3 +63,38 @@ def test_pings_are_told_as_kubernetes_components_do() -> None:
         ("kubernetes_healthcheck", "ping", "healthz"): 1,
         ("kubernetes_healthchecks_total", "ping", "success", "healthz"): 2,
     }
+
+
+def test_what_is_read_elsewhere_is_shown_as_it_is_now() -> None:
+    metrics = Metrics("nftables", "1")
+    latest: list[Reading] = []
+    metrics.read_from(lambda: latest)
+    assert b"kproxy_conntrack_service_flows" not in metrics.page().body
+    latest[:] = [
+        Reading(connections.SERVICE_FLOWS, {("shop/cart:http",): 3, ("shop/web",): 1}),
+        Reading(connections.COUNTERS["insert_failed"], {(): 2}),
+    ]
+    body = metrics.page().body
+    assert b"# TYPE kproxy_conntrack_insert_failed_total counter\n" in body
+    found = samples(metrics.page())
+    assert found["kproxy_conntrack_service_flows", "shop/cart:http"] == 3
+    assert found["kproxy_conntrack_insert_failed_total",] == 2
+    latest[:] = [Reading(connections.SERVICE_FLOWS, {("shop/web",): 2})]
+    assert ("kproxy_conntrack_service_flows", "shop/cart:http") not in samples(metrics.page())
+
+
+def test_no_metric_of_connections_is_added_up_as_well() -> None:
+    read = {
+        one.name
+        for one in (
+            *connections.COUNTERS.values(),
+            connections.ENTRIES,
+            connections.LIMIT,
+            connections.UNREPLIED,
+            connections.SERVICE_FLOWS,
+            connections.SERVICE_UNREPLIED,
+            connections.SERVICE_STALE,
+            connections.ENDPOINT_FLOWS,
+        )
+    }
+    assert not read & METRICS.keys()

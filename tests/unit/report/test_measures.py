@@ -143,7 +143,7 @@ def test_connections_cleaned_up() -> None:
     assert told(Cleaned(Family.IPV6, 0.5, 3, "")) == {
         ("kubeproxy_conntrack_reconciler_sync_duration_seconds", "IPv6"): 0.5,
         ("kubeproxy_conntrack_reconciler_deleted_entries_total", "IPv6"): 3,
-        ("kproxy_conntrack_errors_total", "IPv6"): 0,
+        ("kproxy_conntrack_reconciler_failures_total", "IPv6"): 0,
     }
 
 
