@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -37,6 +38,7 @@ class Session:
 def start(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     session = Session()
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -59,6 +61,13 @@ def start(arguments: Sequence[str]) -> int:
             raise
         return _unexpected(error)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one, nothing is read and nothing written; and no socket gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - it stays open as long as we run
 
 
 def _unexpected(error: Exception) -> int:

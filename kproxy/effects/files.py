@@ -87,9 +87,9 @@ def _read_entry(directory: Path, name: str) -> Manifest | None:
 
 
 def _shown(path: str | Path) -> str:
-    """A path for messages; escaped if it is not plain text."""
+    """A path for messages; quoted if it is empty or not plain text."""
     text = str(path)
-    return text if text.isprintable() else ascii(text)
+    return text if text and text.isprintable() else ascii(text)
 
 
 class Changed(Value, frozen=True):

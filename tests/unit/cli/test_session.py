@@ -104,6 +104,14 @@ def test_output_that_has_no_room_is_no_defect_of_ours() -> None:
     assert (done.returncode, done.stderr) == (74, "kproxy: the output cannot be written: No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_streams_that_the_caller_closed_are_quiet(closed: tuple[int, ...]) -> None:
+    program = f"import os; [os.close(one) for one in {closed}]; os.execv({COMMAND[0]!r}, {[*COMMAND, 'version']})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("kproxy ") is (1 not in closed)
+
+
 def test_asking_for_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from kproxy.cli.session import start; start(['--help']); "

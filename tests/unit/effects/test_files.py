@@ -98,6 +98,11 @@ def test_a_path_that_does_not_exist_is_a_config_error(tmp_path: Path) -> None:
         read_manifests([tmp_path, tmp_path / "absent"])
 
 
+def test_an_empty_path_is_seen_in_its_error() -> None:
+    with pytest.raises(ConfigError, match=r"^'': No such file or directory; give a file"):
+        read_manifests([""])
+
+
 def test_a_name_cannot_write_on_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "\x1b[2J\n.yaml").write_text("a: [")
     (problem,) = read_manifests([tmp_path]).problems
