@@ -276,7 +276,8 @@ def test_top_on_a_terminal_ends_with_q() -> None:
     def look() -> None:
         ours, theirs = pty.openpty()
         command = [KPROXY, "conntrack", "top", "--interval", "0.3"]
-        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as top:
+        terminal = os.environ | {"TERM": "xterm"}
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=terminal) as top:
             os.close(theirs)
             shown = b""
             while b"10.96.0.1:80" not in shown:
