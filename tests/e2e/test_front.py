@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from kproxy.core.metrics import KUBE_PROXY, METRICS, MetricKind
+from tests.e2e.pages import HEALTHZ_PORT, METRICS_PORT, PATIENCE_S, get, is_ready, scraped, status, until
 from tests.fakes.apiserver import ApiServer
 from tests.fakes.namespace import in_new_namespace, ip
 from tests.fakes.program import run_program, running
@@ -26,8 +24,6 @@ pytestmark = pytest.mark.root
 MANIFESTS = Path(__file__).parents[1] / "data" / "manifests"
 SHOP = MANIFESTS / "shop"
 NAME = ("--node-name", "node-a")
-PATIENCE_S = 10.0
-METRICS_PORT, HEALTHZ_PORT = 10249, 10256
 
 # Section 3.1 of the reference, written down anew: name, type, labels.
 EXPECTED = """
@@ -55,43 +51,6 @@ kubeproxy_proxy_livez_total counter code
 kubernetes_feature_enabled gauge name,stage
 """
 ALL_MODES = frozenset({"iptables", "nftables"})
-
-
-def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, Mapping[str, str], bytes]:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-    finally:
-        connection.close()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Ask again until the program has come so far."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            if is_so():
-                return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    pytest.fail("never came to be")
-
-
-def is_ready() -> bool:
-    return get(HEALTHZ_PORT, "/readyz")[0] == 200
-
-
-def status() -> Any:
-    return json.loads(get(METRICS_PORT, "/debug/status")[2])
-
-
-def scraped() -> dict[str, Any]:
-    """The metric families by name, as a scrape finds them."""
-    text = get(METRICS_PORT, "/metrics")[2].decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}
 
 
 @pytest.mark.parametrize("backend", sorted(ALL_MODES))
