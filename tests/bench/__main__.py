@@ -1,4 +1,5 @@
-"""scripts/bench: our layout and kube-proxy's, side by side, on this machine.
+"""scripts/bench: our layout and kube-proxy's, side by side, on this machine; `scripts/bench conntrack`: our reading of
+the table of connections beside conntrack(8)'s.
 
 Each figure comes from a fresh process in a network namespace of its own. What
 is measured of ours: a Python process that reads the API's list bodies from
@@ -22,9 +23,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster
+from tests.bench import cluster, connections
 from tests.bench.report import show
 
+CONNTRACK = "conntrack"
 SMALL = 100
 """The cluster whose first packets the others' are held against."""
 
@@ -36,6 +38,9 @@ def main() -> None:
     options = _options(sys.argv[1:])
     if os.geteuid() != 0:
         sys.exit("bench: needs root, for network namespaces of its own")
+    if options.what == CONNTRACK:
+        sys.stdout.write(connections.report(options.flows) + "\n")
+        return
     sizes = sorted({SMALL, *options.services})
     results = {
         backend: {size: _compare(backend, size, options) for size in sizes} for backend in options.backend.split(",")
@@ -48,13 +53,32 @@ def main() -> None:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", description="Measure kproxy beside kube-proxy's rule layout."
+        prog="scripts/bench",
+        description="Measure kproxy beside kube-proxy's rule layout, or `kproxy conntrack` beside conntrack(8). "
+        "Needs root: everything happens in network namespaces of its own.",
     )
-    parser.add_argument("--backend", default="iptables", help="iptables, nftables, or both with a comma between")
-    parser.add_argument("--services", default="1000,5000,10000", type=_numbers, help="sizes, with commas between")
-    parser.add_argument("--endpoints", default=5, type=int, help="endpoints per Service")
-    parser.add_argument("--reference-limit", default=120, type=int, metavar="S", help="give kube-proxy's rules so long")
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["rules", CONNTRACK],
+        default="rules",
+        help="rules (the default): Services programmed, changed and met by packets; "
+        "conntrack: a filled table listed and counted, nf_conntrack_max raised meanwhile",
+    )
+    rules = parser.add_argument_group("rules")
+    rules.add_argument(
+        "--backend", default="iptables", help="iptables, nftables, or both with a comma between (%(default)s)"
+    )
+    rules.add_argument(
+        "--services", default="1000,5000,10000", type=_numbers, help="sizes, with commas between (%(default)s)"
+    )
+    rules.add_argument("--endpoints", default=5, type=int, help="endpoints per Service (%(default)s)")
+    rules.add_argument(
+        "--reference-limit", default=120, type=int, metavar="S", help="give kube-proxy's rules so long (%(default)s)"
+    )
+    rules.add_argument("--json", metavar="FILE", help="write all figures there")
+    table = parser.add_argument_group("conntrack")
+    table.add_argument("--flows", default=connections.FLOWS, type=int, help="flows in the table (%(default)s)")
     return parser.parse_args(arguments)
 
 

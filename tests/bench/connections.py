@@ -1,6 +1,6 @@
 """Connections: `kproxy conntrack stats` and `list -o json` against `conntrack -L`, over one table in one run.
 
-`python -m tests.bench.connections [FLOWS]`, as root. The flows are entered by
+`scripts/bench conntrack [--flows N]`, as root. The flows are entered by
 netlink into a namespace of their own. The limit is one for the whole machine
 (nf_conntrack_max), so it is raised for that moment and put back, whatever happens.
 """
@@ -140,7 +140,3 @@ def _tuple(kind: int, source: bytes, destination: bytes, protocol: int, source_p
             u16(layout.PROTO_DST_PORT, port),
         ),
     )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(report(*map(int, sys.argv[1:2])) + "\n")

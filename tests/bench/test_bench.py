@@ -32,3 +32,11 @@ def test_a_small_run_measures_both_sides(backend: str, tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert "not in 60" in printed
     assert "against the first of the smallest" in printed
+
+
+def test_a_small_table_of_connections_is_measured_beside_conntracks_own_reading() -> None:
+    command = [sys.executable, "-m", "tests.bench", "conntrack", "--flows", "500"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.startswith("500 flows")
+    for name in ("conntrack -L", "kproxy conntrack stats", "kproxy conntrack list -o json"):
+        assert f"\n{name}  " in printed
