@@ -27,18 +27,8 @@ from kproxy.errors import ApplyRejected, UnsupportedHost
 from kproxy.ports import Outcome
 from tests.fakes.kernel import objects
 from tests.fakes.namespace import in_new_namespace, ip
-from tests.unit.backends.iptables.plans import (
-    TO_CLUSTER,
-    Chains,
-    cluster_ip,
-    depth,
-    document,
-    endpoints,
-    lopsided,
-    node_port,
-    port,
-    service,
-)
+from tests.unit.backends.iptables.plans import Chains, depth, document, lopsided
+from tests.unit.backends.plans import TO_CLUSTER, cluster_ip, endpoints, node_port, port, service
 
 pytestmark = pytest.mark.root
 variants = pytest.mark.parametrize("variant", Variant)

@@ -22,7 +22,8 @@ from kproxy.core.values import Family
 from kproxy.errors import ApplyRejected, UnsupportedHost
 from kproxy.ports import Outcome
 from tests.fakes.namespace import in_new_namespace
-from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, plan, port, service
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import cluster_ip, endpoints, plan, port, service
 
 pytestmark = pytest.mark.root
 

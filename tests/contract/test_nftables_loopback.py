@@ -12,7 +12,7 @@ from backends.nftables import BACKEND
 from kproxy.core.document import diff
 from kproxy.core.values import Family
 from tests.fakes.namespace import in_new_namespace, ip
-from tests.unit.backends.nftables.plans import endpoints, node_port, plan, port, service
+from tests.unit.backends.plans import endpoints, node_port, plan, port, service
 
 pytestmark = pytest.mark.root
 

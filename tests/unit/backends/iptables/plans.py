@@ -11,37 +11,7 @@ from kproxy.core.document import Document
 from kproxy.core.plan import NodePlan, ServicePlan, Unallocated, Unlisted
 from kproxy.core.values import Family
 from tests.fakes.kernel import objects
-from tests.unit.backends.nftables.plans import (
-    FROM_OUTSIDE,
-    OF_FAMILY,
-    REFUSED,
-    TO_CLUSTER,
-    TO_LOCAL,
-    cluster_ip,
-    endpoints,
-    node_port,
-    port,
-    service,
-)
-
-__all__ = [
-    "FROM_OUTSIDE",
-    "REFUSED",
-    "TO_CLUSTER",
-    "TO_LOCAL",
-    "Chains",
-    "chains",
-    "cluster_ip",
-    "depth",
-    "document",
-    "endpoints",
-    "leaf",
-    "lopsided",
-    "node_port",
-    "plan",
-    "port",
-    "service",
-]
+from tests.unit.backends.plans import OF_FAMILY
 
 Chains = Mapping[ChainId, tuple[str, ...]]
 

@@ -21,7 +21,8 @@ from backends.iptables.names import (
 )
 from kproxy.core.plan import Unallocated, Unlisted
 from kproxy.core.values import Family
-from tests.unit.backends.iptables.plans import chains, cluster_ip, endpoints, port, service
+from tests.unit.backends.iptables.plans import chains
+from tests.unit.backends.plans import cluster_ip, endpoints, port, service
 
 TO_NODE_PORTS = f"-j {NODE_PORTS.chain}"
 LOOPBACK_ONLY = "! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"

@@ -19,22 +19,18 @@ from backends.iptables.names import (
 )
 from kproxy.core.plan import Action, Client, Frontend, FrontendKind, HealthCheck, Route, ServicePlan
 from kproxy.core.values import Family, ObjectKey, Protocol
-from tests.unit.backends.iptables.plans import (
+from tests.unit.backends.iptables.plans import Chains, chains, leaf
+from tests.unit.backends.plans import (
     FROM_OUTSIDE,
     TO_CLUSTER,
     TO_LOCAL,
-    Chains,
-    chains,
     cluster_ip,
     endpoints,
-    leaf,
     node_port,
     port,
     service,
 )
-from tests.unit.backends.iptables.plans import (
-    REFUSED as REFUSES,
-)
+from tests.unit.backends.plans import REFUSED as REFUSES
 
 OF = port_digest(ObjectKey("shop", "cart"), "http", Protocol.TCP)
 TWO = endpoints("10.64.1.1", "10.64.2.2")

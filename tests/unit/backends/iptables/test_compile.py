@@ -7,7 +7,8 @@ from typing import Any
 from backends.iptables.compile import Chains, compile_plan
 from kproxy.core.document import BASE, diff
 from kproxy.core.plan import ServicePlan
-from tests.unit.backends.iptables.plans import REFUSED, cluster_ip, endpoints, plan, port, service
+from tests.unit.backends.iptables.plans import plan
+from tests.unit.backends.plans import REFUSED, cluster_ip, endpoints, port, service
 
 
 def cart(*addresses: str, number: int = 80) -> ServicePlan:

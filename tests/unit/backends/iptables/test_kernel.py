@@ -13,7 +13,8 @@ from kproxy.effects.process import ProcessTimeout, Result
 from kproxy.effects.xtables import Tools, Variant
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.ports import Outcome
-from tests.unit.backends.iptables.plans import cluster_ip, document, endpoints, port, service
+from tests.unit.backends.iptables.plans import document
+from tests.unit.backends.plans import cluster_ip, endpoints, port, service
 
 TOOLS = Tools(Variant.LEGACY, "iptables-legacy-save", "iptables-legacy-restore")
 CHANGE = diff({}, document(service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1")))))

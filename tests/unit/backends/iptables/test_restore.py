@@ -10,7 +10,8 @@ from backends.iptables.parse import parse
 from backends.iptables.restore import Edit, Rules, inverse, restore_input, sections
 from kproxy.core.document import diff
 from kproxy.core.values import Family
-from tests.unit.backends.iptables.plans import cluster_ip, document, endpoints, port, service
+from tests.unit.backends.iptables.plans import document
+from tests.unit.backends.plans import cluster_ip, endpoints, port, service
 
 HOOK, A, B, C = (ChainId("nat", name) for name in ("PREROUTING", "KPROXY-A", "KPROXY-B", "KPROXY-C"))
 FILTER_A = ChainId("filter", "KPROXY-A")

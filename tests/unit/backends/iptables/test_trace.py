@@ -12,7 +12,8 @@ from kproxy.core.document import Document
 from kproxy.core.flow import Packet, Verdict
 from kproxy.core.host import Host
 from kproxy.core.values import Family, Protocol
-from tests.unit.backends.iptables.plans import cluster_ip, document, endpoints, port, service
+from tests.unit.backends.iptables.plans import document
+from tests.unit.backends.plans import cluster_ip, endpoints, port, service
 
 HOST = Host("node-a", (), frozenset({"192.0.2.11", "127.0.0.1", "::1"}))
 PACKET = Packet("10.64.1.7", "10.96.0.10", 80, Protocol.TCP, "cni0")

@@ -13,17 +13,8 @@ from backends.nftables.text import element_text
 from kproxy.core.document import diff
 from kproxy.core.plan import Action, Client, Frontend, FrontendKind, Route
 from kproxy.core.values import Family, ObjectKey, Protocol
-from tests.unit.backends.nftables.plans import (
-    REFUSED,
-    TO_LOCAL,
-    cluster_ip,
-    compiled,
-    endpoints,
-    node_port,
-    plan,
-    port,
-    service,
-)
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import REFUSED, TO_LOCAL, cluster_ip, endpoints, node_port, plan, port, service
 
 CART = service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1", "10.64.1.2")))
 

@@ -22,7 +22,8 @@ from backends.nftables.encode import (
 from backends.nftables.objects import TABLE_ID, Element, Table, element_id
 from kproxy.core.document import BASE, Addition, Change, diff
 from kproxy.core.values import Family
-from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, plan, port, service
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import cluster_ip, endpoints, plan, port, service
 
 CART = service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1", "10.64.1.2")))
 GROWN = service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1", "10.64.1.2", "10.64.1.3")))

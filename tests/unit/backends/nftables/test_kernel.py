@@ -15,7 +15,8 @@ from kproxy.effects.netlink import WHOLE_BATCH
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed
 from kproxy.netlink.messages import Ack, Message
 from kproxy.ports import Outcome
-from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, port, service
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import cluster_ip, endpoints, port, service
 
 Sent = Sequence[tuple[int, int, bytes]]
 SERVICES = [service(f"s{n}", port(cluster_ip(f"10.96.0.{n}"), cluster=endpoints("10.64.1.1"))) for n in range(1, 9)]

@@ -15,7 +15,8 @@ from backends.nftables.render import render, render_change
 from backends.nftables.rule_text import rule_text
 from kproxy.core.document import Change, Replacement, diff
 from kproxy.core.values import Family, Protocol
-from tests.unit.backends.nftables.plans import cluster_ip, compiled, endpoints, plan, port, service
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import cluster_ip, endpoints, plan, port, service
 
 FOUR, SIX = WORDS[Family.IPV4], WORDS[Family.IPV6]
 CART = service("cart", port(cluster_ip("10.96.0.10"), cluster=endpoints("10.64.1.1", "10.64.1.2")))

@@ -15,17 +15,8 @@ from kproxy.core.flow import Packet, Trace, Verdict
 from kproxy.core.host import Host
 from kproxy.core.plan import Frontend, FrontendKind
 from kproxy.core.values import Family, Protocol
-from tests.unit.backends.nftables.plans import (
-    REFUSED,
-    TO_LOCAL,
-    cluster_ip,
-    compiled,
-    endpoints,
-    node_port,
-    plan,
-    port,
-    service,
-)
+from tests.unit.backends.nftables.plans import compiled
+from tests.unit.backends.plans import REFUSED, TO_LOCAL, cluster_ip, endpoints, node_port, plan, port, service
 
 HOST = Host("node-a", ("192.0.2.11",), frozenset({"192.0.2.11", "127.0.0.1", "::1"}))
 CART = service(
