@@ -113,7 +113,8 @@ def test_a_dump_that_others_disturb_is_asked_for_again() -> None:
         names = sorted(f"table-{number}" for number in range(2000))
         with NetlinkSocket() as door, NetlinkSocket() as other:
             door.batch(SUBSYSTEM, [new_table(name) for name in names])
-            original, disturbed = door.dump_buffers, []
+            original = door.dump_buffers
+            disturbed: list[bool] = []
 
             def disturbing(kind: int, payload: bytes) -> object:
                 for turn, buffer in enumerate(original(kind, payload)):
@@ -121,7 +122,7 @@ def test_a_dump_that_others_disturb_is_asked_for_again() -> None:
                         disturbed.append(other.batch(SUBSYSTEM, [new_table(f"zz-{len(disturbed)}")]))
                     yield buffer
 
-            door.dump_buffers = disturbing  # type: ignore[method-assign,assignment] - another writer, at the worst moment
+            door.dump_buffers = disturbing  # type: ignore[method-assign,assignment] # another writer, at the worst moment
             assert tables(door) == [*names, "zz-0", "zz-1"]
             assert disturbed == [[], []]
 

@@ -114,7 +114,7 @@ def test_tampering_is_seen_and_repaired(text: str) -> None:
 def test_what_affinity_remembers_is_no_drift_and_survives_changes() -> None:
     def check(kernel: NftablesKernel) -> None:
         kernel.apply(diff({}, WANT))
-        name = next(key[4:] for key in WANT["kproxy/probe"] if str(key).startswith("set sticky/"))
+        name = next(str(key)[4:] for key in WANT["kproxy/probe"] if str(key).startswith("set sticky/"))
         nft("add", "element", "ip", "kproxy", name, "{ 203.0.113.7 }")
         assert kernel.observe() == WANT
         kernel.apply(diff(WANT, {**WANT, **compiled(CART).document, "base": WANT["base"]}))

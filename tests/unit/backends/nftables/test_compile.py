@@ -144,7 +144,7 @@ def test_pools_are_tried_from_the_smallest() -> None:
     ]
     chain = compiled(*services).document["pools"]["chain cluster-pool"]
     assert isinstance(chain, Chain)
-    goals = [expression.chain for (expression,) in chain.rules]  # type: ignore[union-attr] - jumps only
+    goals = [expression.chain for (expression,) in chain.rules]  # type: ignore[union-attr] # jumps only
     assert goals == ["cluster-pool-1", "cluster-pool-2", "cluster-pool-9", "cluster-pool-10"]
 
 

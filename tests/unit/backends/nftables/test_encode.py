@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from backends.nftables.compile import compile_plan
 from backends.nftables.encode import (
     DELCHAIN,
@@ -72,7 +74,7 @@ def test_the_end_of_everything_is_one_message() -> None:
 
 
 def many_elements(count: int) -> list[Request]:
-    added = {
+    added: dict[Hashable, Addition] = {
         element_id("cluster-ips", number.to_bytes(4, "big")): Addition("shop/x", Element(b"", f"shop/{number}"))
         for number in range(count)
     }

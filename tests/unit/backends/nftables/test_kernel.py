@@ -47,7 +47,7 @@ class AnsweringSocket:
 
 def kernel_that(judge: Callable[[Sent], list[Ack]]) -> tuple[NftablesKernel, AnsweringSocket]:
     socket = AnsweringSocket(judge)
-    return NftablesKernel(Family.IPV4, socket), socket  # type: ignore[arg-type] - as much of a socket as is used
+    return NftablesKernel(Family.IPV4, socket), socket  # type: ignore[arg-type] # as much of a socket as is used
 
 
 def refuse_where(needle: bytes) -> Callable[[Sent], list[Ack]]:
