@@ -114,7 +114,7 @@ def test_a_dump_that_others_disturb_is_asked_for_again() -> None:
         with NetlinkSocket() as door, NetlinkSocket() as other:
             door.batch(SUBSYSTEM, [new_table(name) for name in names])
             original = door.dump_buffers
-            disturbed: list[bool] = []
+            disturbed: list[list[Ack]] = []
 
             def disturbing(kind: int, payload: bytes) -> object:
                 for turn, buffer in enumerate(original(kind, payload)):
