@@ -30,7 +30,7 @@ COUNT = re.compile(r"(\d+) █")
 def host(tmp_path: Path) -> Iterator[list[str]]:
     """The command that runs another one on the host."""
     with subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", HOST], cwd=tmp_path) as process:
-        enter = ["nsenter", f"--target={process.pid}", "--net", "--mount", f"--wdns={ROOT}"]
+        enter = ["nsenter", f"--target={process.pid}", "--net", "--mount", "--root", f"--wdns={ROOT}"]
         wait_for_host(process.pid)
         yield enter
         process.kill()

@@ -111,7 +111,8 @@ def _wait_for_end(door: int) -> None:
 
 HOST_IS_UNTOUCHED = """
 set -eu
-mount -t tmpfs none /run/netns
+mount -t tmpfs none /run
+mkdir /run/netns
 look() { ip -o link; ip -o address; ip rule; ip route show table all; ip netns list; nft list ruleset; ls /run/netns; }
 look >"$1/before"
 "$2" -c 'from lab.topology import laboratory
