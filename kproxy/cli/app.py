@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from importlib import import_module
 
 import click
 
+from kproxy.cli.lazy import Commands, LazyGroup
 from kproxy.cli.verbosity import verbose
 
-COMMANDS: Mapping[str, tuple[str, str]] = {
+COMMANDS: Commands = {
     "run": ("kproxy.cli.run:run", "Run the agent: program this node and follow every change."),
     "status": ("kproxy.cli.status:status", "Ask this node's agent how it is."),
     "render": ("kproxy.cli.render:render", "Print the exact rules that a node would get."),
@@ -24,28 +23,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("kproxy.cli.version:version", "Print the version."),
 }
-"""Where each command lives, and what the list of commands says about it."""
-
-
-class LazyGroup(click.Group):
-    """A group that knows its commands' names and one line of each, and imports the one that is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
-        """The commands in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        """The command of a name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """The list of commands, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -57,7 +34,12 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="COMMAND …")
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND …",
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
