@@ -23,8 +23,10 @@ ANSWER_TIMEOUT_S = 120.0
 """More than any order takes; past it the laboratory is broken."""
 STOP_TIMEOUT_S = 10.0
 
-INHABITANT = (sys.executable, "-E", "-s", "-S", "-m", "lab.inhabitant")
+PYTHON = (sys.executable, "-E", "-s", "-S")
 """Without site packages: it starts in a twentieth of a second."""
+INHABITANT = (*PYTHON, "-m", "lab.inhabitant")
+LEASH = (*PYTHON, str(ROOT / "lab" / "leash.py"))
 
 
 class LabError(Exception):
@@ -88,7 +90,7 @@ class Machine:
         return f"/proc/{self.process.pid}/ns/net"
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """The command line that runs a program in this namespace; it dies with the laboratory."""
+        """The command line that runs a program in this namespace; once it runs, it dies with the laboratory."""
         return ["setpriv", "--pdeathsig", "TERM", "nsenter", f"--net={self.namespace}", "--", *arguments]
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
@@ -103,7 +105,8 @@ class Machine:
     def start(self, *arguments: str, output: IO[bytes] | int | None = None) -> subprocess.Popen[bytes]:
         """Start a program that stays; what it prints, errors too, goes to `output` (None: where ours goes)."""
         errors = subprocess.STDOUT if output is not None else None
-        return subprocess.Popen(self.command(arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+        command = [*LEASH, str(os.getpid()), *self.command(arguments)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
 
     def ip(self, lines: Iterable[str]) -> None:
         """Carry out `ip` commands, all or LabError."""

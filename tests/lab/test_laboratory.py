@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lab.machine import ROOT, LabError, Machine, Target, probe_all
+from lab.machine import LEASH, ROOT, LabError, Machine, Target, probe_all
 from lab.topology import NODE_IPS, PODS, PORTS, REMOTE_POD, SECOND_OUTSIDE_IPS, Lab, laboratory
 
 pytestmark = pytest.mark.root
@@ -97,6 +98,20 @@ def test_nothing_is_left_when_the_laboratory_dies(way: signal.Signals) -> None:
     assert len(doors) == 6
 
 
+def test_a_program_whose_laboratory_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    """The race of the test above, made certain: the process that is said to be the parent is not (any more)."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    marks = [tmp_path / "begun", tmp_path / "not begun"]
+    done = [
+        subprocess.run([*LEASH, str(parent), "touch", str(mark)], capture_output=True, text=True, check=False)
+        for parent, mark in zip((os.getpid(), gone.pid), marks, strict=True)
+    ]
+    assert [mark.exists() for mark in marks] == [True, False]
+    assert [one.returncode for one in done] == [0, 1]
+    assert done[1].stderr == f"leash: process {gone.pid} is gone: touch is not started\n"
+
+
 def test_ctrl_c_is_the_laboratorys_to_answer() -> None:
     """A terminal interrupts a whole process group; an inhabitant that has just begun would show a traceback."""
     with Machine("lonely") as machine:
@@ -121,7 +136,7 @@ look | diff "$1/before" -
 """
 
 
-def test_the_host_sees_no_link_rule_or_name(tmp_path: object) -> None:
+def test_the_host_sees_no_link_rule_or_name(tmp_path: Path) -> None:
     # A namespace of its own stands for the host, so that whatever else runs on this machine does not disturb.
     done = subprocess.run(
         ["unshare", "--net", "--mount", "sh", "-c", HOST_IS_UNTOUCHED, "sh", str(tmp_path), sys.executable],
