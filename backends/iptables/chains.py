@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from backends.iptables.leaves import Leaves, Routes, Rules, Tree, claims, health_checks, local_endpoints
-from backends.iptables.names import NAT, ChainId, digest, port_chain, port_digest
+from backends.iptables.names import NAT, digest, port_chain, port_digest
 from backends.iptables.words import ACCEPT, HOST_MASK, Words, shares
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Content, Fragment, ObjectId, Owner
 from kproxy.core.plan import Action, Client, Endpoint, PortPlan, ServicePlan
 from kproxy.core.values import Value

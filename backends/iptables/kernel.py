@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from backends.iptables.names import FILTER, NAT, ChainId
+from backends.iptables.names import FILTER, NAT
 from backends.iptables.parse import parse
-from backends.iptables.restore import Section, edits, inverse, restore_input, section_lines, sections
+from backends.iptables.restore import Section, inverse, restore_input, section_lines, sections
+from kproxy.core.chains import ChainId, edits
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
 from kproxy.effects import process

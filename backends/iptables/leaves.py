@@ -14,9 +14,10 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 
 from backends.iptables import names
-from backends.iptables.names import FILTER, NAT, ChainId, digest, port_chain
+from backends.iptables.names import FILTER, NAT, digest, port_chain
 from backends.iptables.tree import Layout, port_key
 from backends.iptables.words import ACCEPT, DROP, LOWER, MASQUERADE, Words, comment
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.plan import Action, Frontend, PortPlan, Route, ServicePlan
 from kproxy.core.values import Network, ObjectKey, Protocol, Value, address_number

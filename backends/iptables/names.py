@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Final, NamedTuple
+from typing import Final
 
+from kproxy.core.chains import PREFIX, ChainId
 from kproxy.core.values import ObjectKey, Protocol
 
-PREFIX: Final = "KPROXY-"
 NAT: Final = "nat"
 FILTER: Final = "filter"
-
-
-class ChainId(NamedTuple):
-    """The identity of a chain; for a built-in one: of our jumps in it."""
-
-    table: str
-    chain: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.chain}"
 
 
 SERVICES: Final = ChainId(NAT, "KPROXY-SERVICES")
@@ -55,11 +45,6 @@ HOOKS: Final = {
 
 READABLE_TREE_BITS: Final = 50
 """An IPv4 address, protocol and port; longer prefixes (IPv6) are hashed."""
-
-
-def is_ours(chain: str) -> bool:
-    """Whether a chain is ours, by its name."""
-    return chain.startswith(PREFIX)
 
 
 def digest(text: str) -> str:

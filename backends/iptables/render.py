@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Final
 
-from backends.iptables.names import ChainId, is_ours
-from backends.iptables.restore import Edit, creation, edits, restore_input, sections
-from kproxy.core.document import Change, Document
+from backends.iptables.restore import restore_input, sections
+from kproxy.core.chains import ChainId, Edit, edits, is_ours
+from kproxy.core.document import Change, Document, diff
 from kproxy.core.values import Family
 
 TOOLS: Final = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
@@ -21,7 +21,7 @@ HEADER: Final = """\
 def render(documents: Mapping[Family, Document]) -> str:
     """Whole documents, each below a comment that says which tool it is for."""
     return "".join(
-        HEADER.format(label=family.label, tool=TOOLS[family]) + restore_input(sections(creation(document)))
+        HEADER.format(label=family.label, tool=TOOLS[family]) + restore_input(sections(edits(diff({}, document))))
         for family, document in documents.items()
     )
 

@@ -1,46 +1,12 @@
-"""What must be written to get from some chains to others, as input for `iptables-restore --noflush`.
-
-Chains of ours are named, and so emptied and written anew; nothing else is
-touched. Our jumps go to the head of the built-in chains, which are never named
-themselves, for that would set their policy.
-"""
+"""In which commits the chains of a change are written by `iptables-restore --noflush`: by table, and in portions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias, cast
 
-from backends.iptables.names import FILTER, NAT, ChainId, is_ours
-from kproxy.core.document import Change, Content, Document, ObjectId
+from backends.iptables.names import FILTER, NAT
+from kproxy.core.chains import ChainId, Edit, Edits, Rules, commit_lines, is_ours
 from kproxy.core.values import Value
-
-Rules: TypeAlias = tuple[str, ...]
-
-
-class Edit(Value, frozen=True):
-    """The rules of a chain before and after; None: no chain. For a built-in chain: our jumps in it."""
-
-    old: Rules | None
-    new: Rules | None
-
-
-Edits: TypeAlias = Mapping[ChainId, Edit]
-
-
-def creation(document: Document) -> Edits:
-    """The edits that make a document out of nothing."""
-    return {
-        _chain(key): Edit(None, _rules(content)) for fragment in document.values() for key, content in fragment.items()
-    }
-
-
-def edits(change: Change) -> Edits:
-    """A change, chain by chain."""
-    return {
-        **{_chain(key): Edit(None, _rules(one.content)) for key, one in change.added.items()},
-        **{_chain(key): Edit(_rules(one.old), _rules(one.new)) for key, one in change.changed.items()},
-        **{_chain(key): Edit(_rules(one.content), None) for key, one in change.removed.items()},
-    }
 
 
 def inverse(changes: Edits) -> Edits:
@@ -111,18 +77,7 @@ def _ordered(chains: Mapping[str, Rules]) -> list[str]:
 
 def section_lines(section: Section) -> list[str]:
     """A section as iptables-restore reads it."""
-    own = [(chain.chain, edit) for chain, edit in section.edits.items() if is_ours(chain.chain)]
-    built_in = [(chain.chain, edit) for chain, edit in section.edits.items() if not is_ours(chain.chain)]
-    return [
-        f"*{section.table}",
-        *(f":{chain} - [0:0]" for chain, _ in own),
-        *(f"-D {chain} {rule}" for chain, edit in built_in for rule in edit.old or ()),
-        *(f"-A {chain} {rule}" for chain, edit in own for rule in edit.new or ()),
-        *(f"-I {chain} {rule}" for chain, edit in built_in for rule in reversed(edit.new or ())),
-        # It was emptied above, and nothing of ours leads to it any more.
-        *(f"-X {chain}" for chain, edit in own if edit.new is None),
-        "COMMIT",
-    ]
+    return commit_lines(section.table, section.edits)
 
 
 def restore_input(parts: Iterable[Section]) -> str:
@@ -132,11 +87,3 @@ def restore_input(parts: Iterable[Section]) -> str:
 
 def _grows(changes: Edits, table: str) -> bool:
     return sum(len(edit.new or ()) - len(edit.old or ()) for chain, edit in changes.items() if chain.table == table) > 0
-
-
-def _chain(key: ObjectId) -> ChainId:
-    return cast("ChainId", key)
-
-
-def _rules(content: Content) -> Rules:
-    return cast("Rules", content)

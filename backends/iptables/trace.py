@@ -14,7 +14,8 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from backends.iptables.matches import Rule, State, chance, parse_rule
-from backends.iptables.names import FILTER, NAT, ChainId
+from backends.iptables.names import FILTER, NAT
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Document
 from kproxy.core.flow import Answer, Choice, Packet, Step, Trace, Verdict
 from kproxy.core.host import Host

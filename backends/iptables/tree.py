@@ -14,8 +14,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from backends.iptables.names import ChainId, tree_chain
+from backends.iptables.names import tree_chain
 from backends.iptables.words import LOWER
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.values import Family, Protocol, Value
 

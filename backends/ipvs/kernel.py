@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from backends.ipvs import drain, links, servers, sets, steps
-from backends.ipvs.names import LINK, SETS
+from backends.ipvs.names import LINK, SETS, TABLES
 from backends.ipvs.objects import Balance, Drain, Real, Server, Sysctl, Timeouts, Vip
 from backends.ipvs.parameters import read_sysctls, set_sysctls
-from backends.ipvs.restore import parse_chains, restore_input
 from backends.ipvs.steps import Request, Tongue
-from kproxy.core.document import Change, Content, Document, ObjectId, Owner
+from kproxy.core.chains import parse_chains
+from kproxy.core.document import OBSERVED, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
 from kproxy.effects.netlink import NetlinkSocket
 from kproxy.effects.process import ProcessTimeout, Run
@@ -29,12 +29,10 @@ from kproxy.netlink.attributes import Malformed
 from kproxy.netlink.messages import NLM_F_CREATE, NLM_F_REPLACE, Message
 from kproxy.ports import Outcome, Refusal
 
-OBSERVED: Final[Owner] = "kernel"
 TIMEOUT_S: Final = 60.0
 LOCK_WAIT_S: Final = 5
 LATEST: Final = 0xFFFFFFFF
 """The last deadline that a threshold holds."""
-TABLES: Final = ("mangle", "nat", "filter")
 
 Refusals = dict[Owner, Refusal]
 
@@ -231,7 +229,7 @@ class IpvsKernel:
         self._send(back, refusals)
 
     def _restore(self, change: Change) -> None:
-        text = restore_input(steps.edits(change))
+        text = steps.restore_input(change)
         if not text:
             return
         argv = [self._tools.restore, "--noflush", "-w", str(LOCK_WAIT_S)]

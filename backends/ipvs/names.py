@@ -12,12 +12,11 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
-from backends.ipvs.objects import ChainId
+from kproxy.core.chains import PREFIX, ChainId
 from kproxy.core.node_facts import VIP_LINK
 from kproxy.core.values import Family
 
 LINK: Final = VIP_LINK
-PREFIX: Final = "KPROXY-"
 
 MANGLE, NAT, FILTER = "mangle", "nat", "filter"
 SERVICES: Final = ChainId(MANGLE, "KPROXY-SERVICES")
@@ -27,6 +26,7 @@ POSTROUTING: Final = ChainId(NAT, "KPROXY-POSTROUTING")
 MASQUERADE: Final = ChainId(NAT, "KPROXY-MASQUERADE")
 INPUT: Final = ChainId(FILTER, "KPROXY-INPUT")
 FORWARD: Final = ChainId(FILTER, "KPROXY-FORWARD")
+TABLES: Final = (MANGLE, NAT, FILTER)
 HOOKS: Final = {
     ChainId(MANGLE, "PREROUTING"): SERVICES,
     ChainId(MANGLE, "OUTPUT"): SERVICES,
@@ -61,11 +61,6 @@ class Sets:
 
 
 SETS: Final = {family: Sets(family) for family in Family}
-
-
-def is_ours(name: str) -> bool:
-    """Whether a chain is ours, by its name."""
-    return name.startswith(PREFIX)
 
 
 def mark_for(slot: int, masquerade_bit: int) -> int:

@@ -126,16 +126,6 @@ class Sysctl(NamedTuple):
         return f"sysctl {self.name}"
 
 
-class ChainId(NamedTuple):
-    """A chain; of a built-in one: our jumps in it. The content is a tuple of rules."""
-
-    table: str
-    chain: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.chain}"
-
-
 NO_MARK: Final = Mark()
 WHOLE: Final = 0xFFFFFFFF
 

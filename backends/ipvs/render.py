@@ -13,7 +13,6 @@ from typing import Final, NamedTuple, cast
 from backends.ipvs.names import LINK, SETS
 from backends.ipvs.objects import (
     Balance,
-    ChainId,
     Drain,
     Mark,
     Member,
@@ -27,9 +26,10 @@ from backends.ipvs.objects import (
     member_text,
     place,
 )
-from backends.ipvs.restore import restore_input
 from backends.ipvs.sets import MOST_MEMBERS
-from kproxy.core.document import Change, Content, Document, ObjectId
+from backends.ipvs.steps import restore_input
+from kproxy.core.chains import ChainId
+from kproxy.core.document import Change, Content, Document, ObjectId, diff
 from kproxy.core.values import Family, Protocol, address_number
 
 TOOLS: Final = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
@@ -57,12 +57,11 @@ def render(documents: Mapping[Family, Document]) -> str:
 def sections(family: Family, document: Document) -> list[Section]:
     """The texts that make a document where none of kproxy's stands, in the order in which they are to be loaded."""
     objects = {key: content for fragment in document.values() for key, content in fragment.items()}
-    chains = {key: (None, cast("tuple[str, ...]", one)) for key, one in objects.items() if isinstance(key, ChainId)}
     return [
         Section("sysctl -p -", _lines(f"{key.name}={one}" for key, one in objects.items() if isinstance(key, Sysctl))),
         Section("ipset restore", _lines(_set_lines(family, objects))),
         Section("ipvsadm --restore", _lines(_server_lines(family, objects))),
-        Section(f"{TOOLS[family]}-restore --noflush", restore_input(chains)),
+        Section(f"{TOOLS[family]}-restore --noflush", restore_input(diff({}, document))),
         Section("ip -batch -", _lines(_address_lines(family, objects))),
     ]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeVar, cast
 
 from backends.ipvs import servers, sets
-from backends.ipvs.names import SETS
-from backends.ipvs.objects import NO_MARK, Balance, ChainId, Mark, Member, Real, Server, SetId, Shape, Vip
-from backends.ipvs.restore import Edits, Rules
+from backends.ipvs.names import SETS, TABLES
+from backends.ipvs.objects import NO_MARK, Balance, Mark, Member, Real, Server, SetId, Shape, Vip
+from kproxy.core.chains import commit_lines, edits
 from kproxy.core.document import Change, Content, ObjectId, Owner
 from kproxy.core.values import Family
 from kproxy.netlink.messages import NLM_F_CREATE, NLM_F_EXCL
@@ -130,19 +130,11 @@ def vip_member(vip: Vip, owner: Owner, family: Family, *, add: bool) -> Request:
     return _set(sets.ADD if add else sets.DELETE, payload, owner, vip, forgiven=frozenset() if add else GONE)
 
 
-def edits(change: Change) -> Edits:
-    """The chains that come, change or go."""
-    found: dict[ChainId, tuple[Rules | None, Rules | None]] = {}
-    for key, addition in change.added.items():
-        if isinstance(key, ChainId):
-            found[key] = (None, cast("Rules", addition.content))
-    for key, replacement in change.changed.items():
-        if isinstance(key, ChainId):
-            found[key] = (cast("Rules", replacement.old), cast("Rules", replacement.new))
-    for key, removal in change.removed.items():
-        if isinstance(key, ChainId):
-            found[key] = (cast("Rules", removal.content), None)
-    return found
+def restore_input(change: Change) -> str:
+    """The chains that come, change or go, as input for `iptables-restore --noflush`; empty if none do."""
+    every = edits(change)
+    of_table = ((table, {chain: edit for chain, edit in every.items() if chain.table == table}) for table in TABLES)
+    return "".join(f"{line}\n" for table, some in of_table if some for line in commit_lines(table, some))
 
 
 def _set(

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
 from backends.ipvs.names import FILTER, MANGLE, NAT
-from backends.ipvs.objects import Balance, ChainId, Mark, Real, Server
+from backends.ipvs.objects import Balance, Mark, Real, Server
 from backends.ipvs.rules import Lookup, Rule, State, parse_rule
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Content, Document, ObjectId
 from kproxy.core.flow import Answer, Choice, Packet, Step, Trace, Verdict
 from kproxy.core.host import Host

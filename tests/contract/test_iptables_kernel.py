@@ -16,8 +16,9 @@ from typing import cast
 import pytest
 
 from backends.iptables.kernel import PORTION, IptablesKernel, open_kernel
-from backends.iptables.names import FILTER, NAT, SERVICES, VIPS, ChainId
+from backends.iptables.names import FILTER, NAT, SERVICES, VIPS
 from backends.iptables.tree import DEEPEST
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Change, Document, Replacement, diff
 from kproxy.core.plan import Action, Client, Endpoint, Frontend, FrontendKind, Route, ServicePlan
 from kproxy.core.values import Family

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backends.iptables import BACKEND
-from backends.iptables.names import NODE_PORTS, REFUSED_NODE_PORTS, ChainId
+from backends.iptables.names import NODE_PORTS, REFUSED_NODE_PORTS
 from backends.iptables.parse import parse
+from kproxy.core.chains import ChainId
 from kproxy.core.decide import decide
 from kproxy.core.document import Document, diff
 from kproxy.core.flow import Answer, Choice

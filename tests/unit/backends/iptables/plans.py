@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from backends.iptables.compile import compile_plan
-from backends.iptables.names import ChainId
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Document
 from kproxy.core.plan import NodePlan, ServicePlan, Unallocated, Unlisted
 from kproxy.core.values import Family

@@ -6,8 +6,8 @@ import pytest
 
 from backends.iptables import BACKEND
 from backends.iptables.matches import State, chance, parse_rule
-from backends.iptables.names import ChainId
 from backends.iptables.trace import trace
+from kproxy.core.chains import ChainId
 from kproxy.core.document import Document
 from kproxy.core.flow import Packet, Verdict
 from kproxy.core.host import Host

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.iptables.matches import State, chance, parse_rule
-from backends.iptables.names import ChainId
 from backends.iptables.tree import DEEPEST, LEAF, Layout, grow, port_key
+from kproxy.core.chains import ChainId
 from kproxy.core.flow import Packet
 from kproxy.core.host import Host
 from kproxy.core.values import Family, Protocol, address_number

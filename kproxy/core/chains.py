@@ -1,0 +1,100 @@
+"""Chains of ours in the words of iptables-save and iptables-restore, read and written.
+
+A chain of ours is known by its name, and a jump of ours by where it leads.
+Chains are written by naming them, and so emptied and filled anew; our jumps go
+to the head of the built-in chains, which are never named, for that would set
+their policy. Nothing else is ever read as ours, changed or removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from kproxy.core.document import Change, Content, Fragment, ObjectId
+from kproxy.core.values import Value
+
+PREFIX: Final = "KPROXY-"
+BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
+OUR_JUMP: Final = re.compile(rf"(?:^| )-[jg] {PREFIX}[^ ]+$")
+
+Rules: TypeAlias = tuple[str, ...]
+
+
+class ChainId(NamedTuple):
+    """The identity of a chain; for a built-in one: of our jumps in it."""
+
+    table: str
+    chain: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.chain}"
+
+
+class Edit(Value, frozen=True):
+    """The rules of a chain before and after; None: no chain. For a built-in chain: our jumps in it."""
+
+    old: Rules | None
+    new: Rules | None
+
+
+Edits: TypeAlias = Mapping[ChainId, Edit]
+
+
+def edits(change: Change) -> Edits:
+    """What of a change is chains."""
+    every: dict[ObjectId, Edit] = {
+        **{key: Edit(None, _rules(one.content)) for key, one in change.added.items()},
+        **{key: Edit(_rules(one.old), _rules(one.new)) for key, one in change.changed.items()},
+        **{key: Edit(_rules(one.content), None) for key, one in change.removed.items()},
+    }
+    return {key: edit for key, edit in every.items() if isinstance(key, ChainId)}
+
+
+def is_ours(chain: str) -> bool:
+    """Whether a chain is ours, by its name."""
+    return chain.startswith(PREFIX)
+
+
+def parse_chains(text: str) -> Fragment:
+    """Our chains and jumps in a text of iptables-save's or iptables-restore's form; any text gives an answer.
+
+    Foreign chains are left out; of a built-in chain, only rules that jump to a chain of ours are kept.
+    """
+    found: dict[ChainId, list[str]] = {}
+    table = ""
+    for line in text.splitlines():
+        verb, _, rest = line.partition(" ")
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(f":{PREFIX}"):
+            found[ChainId(table, verb[1:])] = []
+        elif verb in ("-A", "-I"):
+            chain, _, rule = rest.partition(" ")
+            if is_ours(chain):
+                found.setdefault(ChainId(table, chain), []).append(rule)
+            elif chain in BUILT_IN and OUR_JUMP.search(rule):
+                jumps = found.setdefault(ChainId(table, chain), [])
+                jumps.insert(0 if verb == "-I" else len(jumps), rule)
+    return {chain: tuple(rules) for chain, rules in found.items()}
+
+
+def commit_lines(table: str, edits: Edits) -> list[str]:
+    """The edits of one table as `iptables-restore --noflush` reads them: one commit."""
+    own = [(chain.chain, edit) for chain, edit in edits.items() if is_ours(chain.chain)]
+    built_in = [(chain.chain, edit) for chain, edit in edits.items() if not is_ours(chain.chain)]
+    return [
+        f"*{table}",
+        *(f":{chain} - [0:0]" for chain, _ in own),
+        *(f"-D {chain} {rule}" for chain, edit in built_in for rule in edit.old or ()),
+        *(f"-A {chain} {rule}" for chain, edit in own for rule in edit.new or ()),
+        *(f"-I {chain} {rule}" for chain, edit in built_in for rule in reversed(edit.new or ())),
+        # It was emptied above, and nothing of ours leads to it any more.
+        *(f"-X {chain}" for chain, edit in own if edit.new is None),
+        "COMMIT",
+    ]
+
+
+def _rules(content: Content) -> Rules:
+    return cast("Rules", content)
