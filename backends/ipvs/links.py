@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from backends.ipvs.servers import NUMBERS
 from kproxy.core.values import Family, family_of
 from kproxy.netlink.attributes import attribute, nested, read, text, u8
 from kproxy.netlink.generic import host_u32
 from kproxy.netlink.messages import Message
+from kproxy.netlink.virtual_servers import NUMBERS
 
 NEW_LINK, GET_LINK, SET_LINK = 16, 18, 19
 NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS = 20, 21, 22

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from backends.ipvs import sets
 from backends.ipvs.kernel import IpvsKernel, Sockets
-from backends.ipvs.servers import FAMILY_NAME
 from backends.ipvs.steps import Tongue
 from kproxy.core.values import Family
 from kproxy.effects import process
@@ -12,6 +11,7 @@ from kproxy.effects.process import Run
 from kproxy.effects.xtables import Read, find_tools, read_proc
 from kproxy.errors import UnsupportedHost
 from kproxy.netlink.generic import family_request, read_family
+from kproxy.netlink.virtual_servers import FAMILY_NAME
 
 
 def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) -> IpvsKernel:

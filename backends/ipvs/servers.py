@@ -7,19 +7,33 @@ long (docs/decisions has the figures). Ours are marked by scheduler flag 3.
 from __future__ import annotations
 
 import ipaddress
-import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from backends.ipvs.objects import Balance, Real, Server
-from kproxy.core.values import Family, Protocol, Value, family_of
+from kproxy.core.values import Family, Protocol, Value
 from kproxy.netlink.attributes import attribute, nested, number, read, string, text, u16
 from kproxy.netlink.generic import attributes_of, generic, host_number, host_u16, host_u32
 from kproxy.netlink.messages import Message
+from kproxy.netlink.virtual_servers import (
+    ADDRESS,
+    ADDRESS_FAMILY,
+    FLAGS,
+    GET_SERVICE,
+    MARK,
+    NETMASK,
+    NUMBERS,
+    PORT,
+    PROTOCOL,
+    SCHEDULER,
+    SERVICE,
+    TIMEOUT,
+    by_address,
+    by_mark,
+    packed,
+)
 
-FAMILY_NAME: Final = "IPVS"
-NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE = 1, 2, 3, 4
 NEW_DEST, SET_DEST, DEL_DEST, GET_DEST = 5, 6, 7, 8
 SET_CONFIG, GET_CONFIG = 12, 13
 
@@ -29,14 +43,12 @@ OURS: Final = SCHED3
 MASQUERADING: Final = 0
 """IP_VS_CONN_F_MASQ: forward by NAT."""
 
-_SERVICE, _DEST = 1, 2
+_DEST: Final = 2
 _TIMEOUTS: Final = (4, 5, 6)
-_AF, _PROTOCOL, _ADDRESS, _PORT, _MARK, _SCHEDULER, _FLAGS, _TIMEOUT, _NETMASK = range(1, 10)
 _D_ADDRESS, _D_PORT, _D_METHOD, _D_WEIGHT, _D_UPPER, _D_LOWER, _D_ACTIVE, _D_INACTIVE = range(1, 9)
 _D_FAMILY: Final = 11
 _FLAGS_FORM: Final = struct.Struct("=II")
 
-NUMBERS: Final[Mapping[Family, int]] = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 PROTOCOLS: Final = {one.number: one for one in Protocol}
 OWN_FLAGS: Final = PERSISTENT | SCHED1 | SCHED2 | SCHED3
 HOST_MASK: Final = {Family.IPV4: 0xFFFFFFFF, Family.IPV6: 128}
@@ -51,23 +63,11 @@ class Found(Value, frozen=True):
     deadline: int
 
 
-def packed(address: str) -> bytes:
-    """An address in the 16 bytes of `union nf_inet_addr`."""
-    family = NUMBERS[family_of(address)]
-    return socket.inet_pton(family, address).ljust(16, b"\0")
-
-
 def server_key(server: Server, family: Family) -> bytes:
     """The attributes that name a virtual server."""
-    if server.mark:
-        return host_u16(_AF, NUMBERS[family]) + host_u32(_MARK, server.mark)
-    protocol = server.protocol.number if server.protocol else 0
-    return (
-        host_u16(_AF, NUMBERS[family])
-        + host_u16(_PROTOCOL, protocol)
-        + attribute(_ADDRESS, packed(server.address))
-        + u16(_PORT, server.port)
-    )
+    if server.protocol is None:
+        return by_mark(server.mark, family)
+    return by_address(server.protocol, server.address, server.port)
 
 
 def flags_of(balance: Balance) -> int:
@@ -83,12 +83,12 @@ def service_request(command: int, server: Server, family: Family, balance: Balan
     key = server_key(server, family)
     if balance is not None:
         key += (
-            text(_SCHEDULER, balance.scheduler)
-            + attribute(_FLAGS, _FLAGS_FORM.pack(flags_of(balance), OWN_FLAGS))
-            + host_u32(_TIMEOUT, balance.persistence_s)
-            + host_u32(_NETMASK, HOST_MASK[family])
+            text(SCHEDULER, balance.scheduler)
+            + attribute(FLAGS, _FLAGS_FORM.pack(flags_of(balance), OWN_FLAGS))
+            + host_u32(TIMEOUT, balance.persistence_s)
+            + host_u32(NETMASK, HOST_MASK[family])
         )
-    return generic(command, nested(_SERVICE, key))
+    return generic(command, nested(SERVICE, key))
 
 
 def real_request(command: int, real: Real, family: Family, weight: int | None = None, deadline: int = 0) -> bytes:
@@ -101,12 +101,12 @@ def real_request(command: int, real: Real, family: Family, weight: int | None = 
             + host_u32(_D_UPPER, deadline)
             + host_u32(_D_LOWER, 0)
         )
-    return generic(command, nested(_SERVICE, server_key(real.server, family)), nested(_DEST, key))
+    return generic(command, nested(SERVICE, server_key(real.server, family)), nested(_DEST, key))
 
 
 def reals_request(server: Server, family: Family) -> bytes:
     """Asks (as a dump) for the real servers of a virtual server."""
-    return generic(GET_DEST, nested(_SERVICE, server_key(server, family)))
+    return generic(GET_DEST, nested(SERVICE, server_key(server, family)))
 
 
 def servers_request() -> bytes:
@@ -134,16 +134,16 @@ def read_timeouts(answers: Iterable[Message]) -> tuple[int, ...]:
 
 def read_server(received: Message, family: Family) -> tuple[Server, Balance] | None:
     """A virtual server of this family that is ours; None for any other."""
-    found = read(attributes_of(received)[_SERVICE])
-    flags = _FLAGS_FORM.unpack_from(found[_FLAGS])[0]
-    if host_number(found[_AF]) != NUMBERS[family] or not flags & OURS:
+    found = read(attributes_of(received)[SERVICE])
+    flags = _FLAGS_FORM.unpack_from(found[FLAGS])[0]
+    if host_number(found[ADDRESS_FAMILY]) != NUMBERS[family] or not flags & OURS:
         return None
-    kept_s = host_number(found[_TIMEOUT]) if flags & PERSISTENT else 0
-    balance = Balance(string(found[_SCHEDULER]), kept_s, bool(flags & SCHED1))
-    if _MARK in found:
-        return Server(None, "", 0, host_number(found[_MARK])), balance
-    protocol = PROTOCOLS.get(host_number(found[_PROTOCOL]))
-    return Server(protocol, _address(found[_ADDRESS], family), number(found[_PORT])), balance
+    kept_s = host_number(found[TIMEOUT]) if flags & PERSISTENT else 0
+    balance = Balance(string(found[SCHEDULER]), kept_s, bool(flags & SCHED1))
+    if MARK in found:
+        return Server(None, "", 0, host_number(found[MARK])), balance
+    protocol = PROTOCOLS.get(host_number(found[PROTOCOL]))
+    return Server(protocol, _address(found[ADDRESS], family), number(found[PORT])), balance
 
 
 def read_real(received: Message, server: Server, family: Family) -> Found:

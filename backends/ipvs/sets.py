@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from backends.ipvs.objects import NO_MARK, Kind, Mark, Member, SetId, Shape, Vip
-from backends.ipvs.servers import NUMBERS, PROTOCOLS
+from backends.ipvs.servers import PROTOCOLS
 from kproxy.core.document import Content, ObjectId
 from kproxy.core.values import Family, Protocol, family_of
 from kproxy.netlink.attributes import attribute, nested, number, read, string, text, u8, u16, u32, u64, walk
 from kproxy.netlink.messages import Message, netfilter
+from kproxy.netlink.virtual_servers import NUMBERS
 
 SUBSYSTEM: Final = 6
 CREATE, DESTROY, LIST, ADD, DELETE = 2, 3, 7, 9, 10

@@ -18,6 +18,7 @@ from kproxy.core.chains import commit_lines, edits
 from kproxy.core.document import Change, Content, ObjectId, Owner
 from kproxy.core.values import Family
 from kproxy.netlink.messages import NLM_F_CREATE, NLM_F_EXCL
+from kproxy.netlink.virtual_servers import DEL_SERVICE, NEW_SERVICE, SET_SERVICE
 
 K = TypeVar("K")
 
@@ -82,7 +83,7 @@ def make_sets(change: Change, family: Family) -> Iterator[Request]:
 def make_servers(change: Change, family: Family) -> Iterator[Request]:
     """The virtual servers that come or change."""
     for key, one in wanted(change, Server):
-        command = servers.NEW_SERVICE if one.is_new else servers.SET_SERVICE
+        command = NEW_SERVICE if one.is_new else SET_SERVICE
         payload = servers.service_request(command, key, family, cast("Balance", one.content))
         yield _command(payload, one.owner, key)
 
@@ -115,7 +116,7 @@ def remove_members(change: Change) -> Iterator[Request]:
 def remove_servers(change: Change, family: Family) -> Iterator[Request]:
     """The virtual servers that go, their real servers with them."""
     for key, owner in unwanted(change, Server):
-        yield _command(servers.service_request(servers.DEL_SERVICE, key, family), owner, key, GONE)
+        yield _command(servers.service_request(DEL_SERVICE, key, family), owner, key, GONE)
 
 
 def remove_sets(change: Change, family: Family) -> Iterator[Request]:

@@ -32,6 +32,7 @@ from kproxy.errors import ApplyRejected, ObserveFailed
 from kproxy.netlink import removals
 from kproxy.netlink.attributes import Malformed
 from kproxy.netlink.generic import NETLINK_GENERIC, family_request, read_family
+from kproxy.netlink.virtual_servers import FAMILY_NAME, delete_server
 
 TIMEOUT_S: Final = 120.0
 LOCK_WAIT_S: Final = 5
@@ -209,9 +210,9 @@ class VirtualServers(Value, frozen=True):
             return
         with _netlink("IPVS", NETLINK_GENERIC) as sock:
             try:
-                kind = read_family(sock.request(*family_request("IPVS")))
+                kind = read_family(sock.request(*family_request(FAMILY_NAME)))
                 for one in servers:
-                    sock.request(kind, removals.delete_server(one.protocol, one.address, one.port))
+                    sock.request(kind, delete_server(one.protocol, one.address, one.port))
             except OSError as error:
                 if error.errno not in ABSENT:
                     raise ApplyRejected(f"virtual servers: {error.strerror or error}") from error

@@ -1,19 +1,17 @@
-"""The netlink messages that find and remove tables, IP sets, counters, links and virtual servers by name. No socket.
+"""The netlink messages that find and remove tables, IP sets, counters and links by name. No socket.
 
-Sources: include/uapi/linux/netfilter/{nf_tables,ipset/ip_set,nfnetlink_acct}.h, linux/rtnetlink.h, linux/ip_vs.h. Each
+Sources: include/uapi/linux/netfilter/{nf_tables,ipset/ip_set,nfnetlink_acct}.h, linux/rtnetlink.h. Each
 function returns a message type and its payload; a name that is not there is answered with ENOENT (ENODEV for a link).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Iterable
 from typing import Final
 
-from kproxy.core.values import PROTOCOL_NUMBERS, Family, Protocol
-from kproxy.netlink.attributes import Malformed, attribute, nested, number, read, text, u8, u16, walk
-from kproxy.netlink.generic import generic, host_u16
+from kproxy.core.values import Family
+from kproxy.netlink.attributes import Malformed, number, read, text, u8, walk
 from kproxy.netlink.messages import Message, netfilter
 
 Request = tuple[int, bytes]
@@ -77,16 +75,3 @@ def delete_counter(name: str) -> Request:
 def delete_link(name: str) -> Request:
     """Removes a network link, with its addresses."""
     return 17, _LINK.pack(0, 0, 0, 0, 0) + text(3, name)
-
-
-def delete_server(protocol: Protocol, address: str, port: int) -> bytes:
-    """The generic netlink payload that removes a virtual server with its real servers."""
-    packed = ipaddress.ip_address(address).packed
-    server = nested(
-        1,
-        host_u16(1, NFPROTO[Family.IPV6 if ":" in address else Family.IPV4]),
-        host_u16(2, PROTOCOL_NUMBERS[protocol]),
-        attribute(3, packed.ljust(16, b"\0")),
-        u16(4, port),
-    )
-    return generic(3, server)
