@@ -7,7 +7,6 @@ and then, the kernel is looked at instead of remembered; stopping leaves the rul
 
 from __future__ import annotations
 
-import contextlib
 import queue
 from collections.abc import Sequence
 
@@ -31,8 +30,6 @@ NODE_WAIT_S = 3.0
 """How long the first sync waits for the Node object once Services and EndpointSlices are there."""
 MOST_TRIGGERS = 1000
 """How many are remembered while syncs fail."""
-SIGNAL_S = 0.5
-"""How long to wait in one piece: a signal that comes just before a wait begins is seen when the wait ends (CPython)."""
 LOOK_SHARE = 0.01
 """What share of the time looking at the kernel may take."""
 
@@ -122,7 +119,7 @@ class Agent:
     def listen(self, wait_s: float | None) -> None:
         """Wait for a message, then take over all that are there."""
         try:
-            messages = [self._first(wait_s)]
+            messages = [self._inbox.get(timeout=wait_s)]
         except queue.Empty:
             return
         self._unheard_since = None
@@ -151,15 +148,6 @@ class Agent:
             services = len(changed_keys(before[0].services, self.snapshot.services))
             endpoints = len(changed_keys(before[0].slices, self.snapshot.slices))
             self.setup.tell(Heard(self.setup.wall(), tuple(self.sides), services, endpoints))
-
-    def _first(self, wait_s: float | None) -> Message:
-        """The next message; queue.Empty if there is none in time."""
-        left_s = wait_s
-        while left_s is None or left_s > SIGNAL_S:
-            with contextlib.suppress(queue.Empty):
-                return self._inbox.get(timeout=SIGNAL_S)
-            left_s = None if left_s is None else left_s - SIGNAL_S
-        return self._inbox.get(timeout=left_s)
 
     def _reconfigure(self, wanted: Reconfigure) -> None:
         """Follow another configuration from the next pass on; what stands keeps its pace of looks until then."""

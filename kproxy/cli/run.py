@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import click
@@ -16,6 +17,7 @@ from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
 from kproxy.config import Config
 from kproxy.effects.logs import FORMATS, Logger, make_logger
+from kproxy.effects.signals import signals_told
 from kproxy.wiring.agents import open_agent
 from kproxy.wiring.cluster import configured
 from kproxy.wiring.question import Asked
@@ -23,6 +25,10 @@ from kproxy.wiring.sysctls import initialise
 
 PATIENCE_S = 1.5
 """How long after a signal a sync that is under way may go on; rules are changed as a whole or not at all."""
+
+
+AGAIN_S = 0.1
+"""How soon it is interrupted again, should what it waits for have begun just after the interruption."""
 
 
 class Overdue(BaseException):
@@ -64,19 +70,20 @@ def run(session: Session, question: Asked, once: bool, init_only: bool, log_form
         return 0
     signals: list[int] = []
     agents: list[Agent] = []
-    _on_signals(agents, signals)
-    while config is not None:
-        log = _log(config, session.verbosity, log_format)
-        for remark in remarks:
-            log.warning("configuration", remark=remark)
-        try:
-            with open_agent(question, config, log, once=once) as running:
-                agents[:] = [running.agent]
-                running.agent.run()
-                config, remarks = None if signals else running.again, ()
-        except Overdue:
-            log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
-            break
+    with contextlib.suppress(Overdue), _on_signals(agents, signals):
+        while config is not None:
+            log = _log(config, session.verbosity, log_format)
+            for remark in remarks:
+                log.warning("configuration", remark=remark)
+            try:
+                with open_agent(question, config, log, once=once) as running:
+                    agents.append(running.agent)
+                    running.agent.run()
+                    agents.clear()
+                    config, remarks = None if signals else running.again, ()
+            except Overdue:
+                log.warning("stopped in the middle of what was under way; the next start looks at the kernel first")
+                break
     if signals:
         log.info("stopped, the rules stay", signal=signal.Signals(signals[0]).name)
     return INTERRUPTED if signal.SIGINT in signals else 0
@@ -88,22 +95,31 @@ def _log(config: Config, verbosity: int, form: str | None) -> Logger:
     return make_logger(form or logging.format or "auto", max(verbosity, logging.verbosity), sys.stderr)
 
 
-def _on_signals(agents: Sequence[Agent], signals: list[int]) -> None:
+@contextlib.contextmanager
+def _on_signals(agents: Sequence[Agent], signals: list[int]) -> Iterator[None]:
     """Let SIGTERM and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once.
 
     Before there is an agent nothing is worth waiting for.
     """
 
+    def stop() -> None:
+        for agent in tuple(agents):
+            agent.stop()
+
     def overdue(_number: int, _frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise Overdue
 
     def end(number: int, _frame: FrameType | None) -> None:
         signals.append(number)
         if len(signals) > 1 or not agents:
             raise Overdue
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
-        agents[0].stop()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S, AGAIN_S)
+        stop()
 
     signal.signal(signal.SIGALRM, overdue)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    with signals_told(stop):
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)

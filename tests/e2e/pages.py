@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 METRICS_PORT, HEALTHZ_PORT = 10249, 10256
 
 
 def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, Mapping[str, str], bytes]:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

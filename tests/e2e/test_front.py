@@ -140,7 +140,7 @@ def test_a_changed_configuration_is_in_force_and_an_invalid_one_is_not(tmp_path:
             path.write_text(f"{head}metricsBindAddress: 127.0.0.1:10300\n")
             until(lambda: get(10300, "/proxyMode")[2] == b"nftables")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(2) == 0
+            assert process.wait(PATIENCE_S) == 0
             return valid, invalid, {one.labels["result"]: one.value for one in reloads.samples}
 
     valid, invalid, reloads = in_new_namespace(life)

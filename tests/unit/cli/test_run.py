@@ -24,7 +24,7 @@ class Life:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Asked, Config, bool]] = []
-        self.stopped = 0
+        self.stopped = False
         self.opens: Callable[[], None] = lambda: None
         self.runs: Callable[[], None] = lambda: None
         self.agent = self
@@ -40,7 +40,7 @@ class Life:
         self.runs()
 
     def stop(self) -> None:
-        self.stopped += 1
+        self.stopped = True
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_signal_stops_the_agent_gently(
 ) -> None:
     life.runs = lambda: signal.raise_signal(number)
     ran = run_here(capsys, "run")
-    assert (ran.code, life.stopped) == (code, 1)
+    assert (ran.code, life.stopped) == (code, True)
     (line,) = log(ran.err)
     assert (line["event"], line["signal"]) == ("stopped, the rules stay", number.name)
 
@@ -115,7 +115,7 @@ def test_it_begins_again_with_a_configuration_that_needs_another_agent(
 
 def test_before_there_is_an_agent_nothing_is_waited_for(capsys: pytest.CaptureFixture[str], life: Life) -> None:
     life.opens = lambda: signal.raise_signal(signal.SIGTERM)
-    assert (run_here(capsys, "run").code, life.stopped) == (0, 0)
+    assert (run_here(capsys, "run").code, life.stopped) == (0, False)
 
 
 def test_options_and_configuration_reach_the_agent(capsys: pytest.CaptureFixture[str], life: Life) -> None:
