@@ -8,49 +8,30 @@ where we want one is left alone, and refused.
 from __future__ import annotations
 
 import errno
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, cast
 
-from backends.ipvs import drain, links, servers, sets, steps
-from backends.ipvs.names import LINK, SETS, TABLES
+from backends.ipvs import drain, servers, sets, steps
+from backends.ipvs.names import SETS, TABLES
 from backends.ipvs.objects import Balance, Drain, Real, Server, Sysctl, Timeouts, Vip
 from backends.ipvs.parameters import read_sysctls, set_sysctls
-from backends.ipvs.steps import Request, Tongue
+from backends.ipvs.sockets import Refusals, Sockets, note
+from backends.ipvs.steps import Request
+from backends.ipvs.vip_link import VipLink
 from kproxy.core.chains import parse_chains
 from kproxy.core.document import OBSERVED, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
-from kproxy.effects.netlink import NetlinkSocket
 from kproxy.effects.process import ProcessTimeout, Run
 from kproxy.effects.xtables import Tools
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.attributes import Malformed
-from kproxy.netlink.messages import NLM_F_CREATE, NLM_F_REPLACE, Message
-from kproxy.ports import Outcome, Refusal
+from kproxy.ports import Outcome
 
 TIMEOUT_S: Final = 60.0
 LOCK_WAIT_S: Final = 5
 LATEST: Final = 0xFFFFFFFF
 """The last deadline that a threshold holds."""
-
-Refusals = dict[Owner, Refusal]
-
-
-class Sockets:
-    """A socket for each of the kernel's tongues, in the network namespace of the calling thread."""
-
-    def __init__(self) -> None:
-        self.of = {
-            Tongue.GENERIC: NetlinkSocket(protocol=16),
-            Tongue.NETFILTER: NetlinkSocket(),
-            Tongue.ROUTE: NetlinkSocket(protocol=0),
-        }
-
-    def close(self) -> None:
-        """Close them all."""
-        for one in self.of.values():
-            one.close()
 
 
 class IpvsKernel:
@@ -60,27 +41,24 @@ class IpvsKernel:
         self,
         family: Family,
         sockets: Sockets,
-        number: int,
         tools: Tools,
         run: Run,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`number` is the message type of IPVS's generic netlink family; `clock` gives Unix time."""
+        """`clock` gives Unix time."""
         self._family = family
-        self._sockets = sockets.of
-        self._close = sockets.close
-        self._number = number
+        self._sockets = sockets
+        self._vips = VipLink(family, sockets)
         self._tools = tools
         self._run = run
         self._clock = clock
         self._drains: dict[Server, int] = {}
-        self._elsewhere: frozenset[str] = frozenset()
         self._sysctls: frozenset[Sysctl] = frozenset()
         self._timeouts = False
 
     def close(self) -> None:
         """Close the sockets; everything stays."""
-        self._close()
+        self._sockets.close()
 
     def observe(self) -> Document:
         """What of ours stands; a leaving real server is shown when it is to be removed. ObserveFailed if unreadable."""
@@ -121,45 +99,25 @@ class IpvsKernel:
             yield from parse_chains(self._save(table)).items()
         yield from read_sysctls(self._sysctls)
         if self._timeouts:
-            yield Timeouts(), servers.read_timeouts(self._generic(servers.timeouts_query()))
+            yield Timeouts(), servers.read_timeouts(self._sockets.ipvs(servers.timeouts_query()))
 
     def _read_sets(self) -> Iterator[tuple[ObjectId, Content]]:
-        """Sets and members; an address of ours is right (True) if it is both on our link and in its set."""
-        messages = self._sockets[Tongue.NETFILTER].dump(sets.SUBSYSTEM << 8 | sets.LIST, sets.list_request())
+        """Sets and members, and addresses."""
         listed: set[str] = set()
-        for key, content in sets.read_sets(messages, SETS[self._family].prefix):
+        for key, content in sets.read_sets(self._sockets.dump_sets(), SETS[self._family].prefix):
             if isinstance(key, Vip):
                 listed.add(key.address)
             else:
                 yield key, content
-        here, elsewhere = self._addresses(self._link())
-        self._elsewhere &= elsewhere
-        for address in listed | here | self._elsewhere:
-            yield Vip(address), (address in listed and address in here) or address in self._elsewhere - listed - here
+        yield from self._vips.read(listed)
 
     def _servers(self) -> list[tuple[Server, Balance]]:
-        dump = self._sockets[Tongue.GENERIC].dump(self._number, servers.servers_request())
+        dump = self._sockets.dump_ipvs(servers.servers_request())
         return [found for one in dump if (found := servers.read_server(one, self._family)) is not None]
 
     def _reals(self, server: Server) -> list[servers.Found]:
-        dump = self._sockets[Tongue.GENERIC].dump(self._number, servers.reals_request(server, self._family))
+        dump = self._sockets.dump_ipvs(servers.reals_request(server, self._family))
         return [servers.read_real(one, server, self._family) for one in dump]
-
-    def _generic(self, payload: bytes) -> list[Message]:
-        return self._sockets[Tongue.GENERIC].request(self._number, payload)
-
-    def _link(self) -> int:
-        """The number of our link, 0 if there is none."""
-        try:
-            return links.read_index(self._sockets[Tongue.ROUTE].request(links.GET_LINK, links.link_request(LINK)))
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                return 0
-            raise
-
-    def _addresses(self, link: int) -> tuple[frozenset[str], frozenset[str]]:
-        dump = self._sockets[Tongue.ROUTE].dump(links.GET_ADDRESS, links.addresses_request(self._family))
-        return links.read_addresses(dump, link)
 
     def _save(self, table: str) -> str:
         result = self._run([self._tools.save, "-t", table], "", TIMEOUT_S)
@@ -173,18 +131,18 @@ class IpvsKernel:
         for key, one in steps.wanted(change, Drain):
             self._drains[key.server] = one.content if isinstance(one.content, int) else 0
         self._parameters(change)
-        self._send(steps.make_sets(change, family), refusals)
-        failed = self._send(steps.make_servers(change, family), refusals)
+        self._sockets.send(steps.make_sets(change, family), refusals)
+        failed = self._sockets.send(steps.make_servers(change, family), refusals)
         refused = frozenset(one.subject for one in failed if isinstance(one.subject, Server))
         self._send_reals(steps.make_reals(change, family, refused), refusals)
-        self._send(steps.make_members(change), refusals)
+        self._sockets.send(steps.make_members(change), refusals)
         self._restore(change)
-        self._make_vips(change, refusals)
-        self._send(steps.remove_members(change), refusals)
-        self._remove_vips(change, refusals)
-        self._send(self._release(change), refusals)
-        self._send(steps.remove_servers(change, family), refusals)
-        self._send(steps.remove_sets(change, family), refusals)
+        self._vips.make(change, refusals)
+        self._sockets.send(steps.remove_members(change), refusals)
+        self._vips.remove(change, refusals)
+        self._sockets.send(self._release(change), refusals)
+        self._sockets.send(steps.remove_servers(change, family), refusals)
+        self._sockets.send(steps.remove_sets(change, family), refusals)
         for drained, _ in steps.unwanted(change, Drain):
             self._drains.pop(drained.server, None)
 
@@ -194,39 +152,19 @@ class IpvsKernel:
         set_sysctls(sysctls)
         self._sysctls = (self._sysctls | sysctls.keys()) - {key for key, _ in steps.unwanted(change, Sysctl)}
         for _, timeouts in steps.wanted(change, Timeouts):
-            self._generic(servers.timeouts_request(cast("tuple[int, int, int]", timeouts.content)))
+            self._sockets.ipvs(servers.timeouts_request(cast("tuple[int, int, int]", timeouts.content)))
             self._timeouts = True
         self._timeouts &= Timeouts() not in change.removed
 
-    def _send(self, requests: Iterable[Request], refusals: Refusals) -> list[Request]:
-        """Send requests of one tongue; what is refused and matters is noted and returned."""
-        batch = list(requests)
-        failed = []
-        for request, error in self._answers(batch):
-            if error not in request.forgiven:
-                reason = _reason(request, error)
-                refusals.setdefault(request.owner, Refusal(request.owner, str(request.subject), reason))
-                failed.append(request)
-        return failed
-
-    def _answers(self, batch: Sequence[Request]) -> list[tuple[Request, int]]:
-        if not batch:
-            return []
-        messages = [(one.kind or self._number, one.flags, one.payload) for one in batch]
-        return [(batch[ack.sequence], ack.error) for ack in self._sockets[batch[0].tongue].stream(messages)]
-
     def _send_reals(self, requests: Iterable[Request], refusals: Refusals) -> None:
         """Real servers; one that is there already was leaving, and comes back."""
-        batch = list(requests)
         back = []
-        for request, error in self._answers(batch):
+        for request, error in self._sockets.answers(requests):
             if error == errno.EEXIST and isinstance(request.subject, Real):
                 back.append(steps.revive(request.subject, request.owner, self._family))
             else:
-                refusals.setdefault(
-                    request.owner, Refusal(request.owner, str(request.subject), _reason(request, error))
-                )
-        self._send(back, refusals)
+                note(refusals, request, error)
+        self._sockets.send(back, refusals)
 
     def _restore(self, change: Change) -> None:
         text = steps.restore_input(change)
@@ -239,64 +177,6 @@ class IpvsKernel:
             raise ApplyTimeout(str(error)) from error
         if result.status:
             raise ApplyRejected(f"{self._tools.restore}: {' '.join(result.errors.split())}")
-
-    def _make_vips(self, change: Change, refusals: Refusals) -> None:
-        """Addresses that come; one that another link has already stays there alone."""
-        coming = list(steps.wanted(change, Vip))
-        if not coming:
-            return
-        link = self._link() or self._make_link()
-        elsewhere = self._addresses(link)[1]
-        self._elsewhere |= elsewhere & {vip.address for vip, _ in coming}
-        ours = [(vip, one.owner) for vip, one in coming if vip.address not in elsewhere]
-        self._send([steps.vip_member(vip, owner, self._family, add=True) for vip, owner in ours], refusals)
-        self._send(
-            [
-                Request(
-                    Tongue.ROUTE,
-                    links.NEW_ADDRESS,
-                    NLM_F_CREATE | NLM_F_REPLACE,
-                    links.address_request(vip.address, link),
-                    owner,
-                    vip,
-                    frozenset({errno.EEXIST}),
-                )
-                for vip, owner in ours
-            ],
-            refusals,
-        )
-
-    def _make_link(self) -> int:
-        route = self._sockets[Tongue.ROUTE]
-        route.request(links.NEW_LINK, links.dummy_request(LINK), NLM_F_CREATE)
-        link = self._link()
-        route.request(links.SET_LINK, links.quiet_request(link))
-        route.request(links.SET_LINK, links.up_request(link))
-        return link
-
-    def _remove_vips(self, change: Change, refusals: Refusals) -> None:
-        leaving = list(steps.unwanted(change, Vip))
-        if not leaving:
-            return
-        link = self._link()
-        self._elsewhere -= {vip.address for vip, _ in leaving}
-        self._send([steps.vip_member(vip, owner, self._family, add=False) for vip, owner in leaving], refusals)
-        self._send(
-            [
-                Request(
-                    Tongue.ROUTE,
-                    links.DELETE_ADDRESS,
-                    0,
-                    links.address_request(vip.address, link),
-                    owner,
-                    vip,
-                    steps.GONE,
-                )
-                for vip, owner in leaving
-                if link
-            ],
-            refusals,
-        )
 
     def _release(self, change: Change) -> Iterator[Request]:
         """Real servers that go: at once, or with weight 0 and a deadline, while connections are under way."""
@@ -314,13 +194,3 @@ class IpvsKernel:
                     yield steps.remove_real(real, owner, self._family)
                 elif step is drain.Step.BEGIN:
                     yield steps.retire(real, owner, self._family, min(now_s + drain_s, LATEST))
-
-
-def _reason(request: Request, error: int) -> str:
-    if error == errno.EEXIST and isinstance(request.subject, Server):
-        return "another program has a virtual server there; it is left alone"
-    if error == errno.ENOENT and isinstance(request.subject, Server):
-        return "the kernel has no such scheduler; load its module (ip_vs_NAME)"
-    if request.tongue is Tongue.NETFILTER and error in sets.REASONS:
-        return sets.REASONS[error]
-    return f"{os.strerror(error)} ({errno.errorcode.get(error, error)})"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from backends.ipvs import sets
-from backends.ipvs.kernel import IpvsKernel, Sockets
-from backends.ipvs.steps import Tongue
+from backends.ipvs.kernel import IpvsKernel
+from backends.ipvs.sockets import Sockets
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.process import Run
 from kproxy.effects.xtables import Read, find_tools, read_proc
 from kproxy.errors import UnsupportedHost
-from kproxy.netlink.generic import family_request, read_family
-from kproxy.netlink.virtual_servers import FAMILY_NAME
 
 
 def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) -> IpvsKernel:
@@ -20,18 +17,19 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
     The kernel loads ip_vs and ip_set itself where it has them as modules.
     """
     tools = find_tools(family, run, read)
+    lacks = "IPVS", "ip_vs"
+    sockets = None
     try:
         sockets = Sockets()
-    except OSError as error:
-        raise UnsupportedHost(f"netlink cannot be opened: {error}; kproxy needs root (CAP_NET_ADMIN)") from error
-    try:
-        kind, payload = family_request(FAMILY_NAME)
-        number = read_family(sockets.of[Tongue.GENERIC].request(kind, payload))
-        sockets.of[Tongue.NETFILTER].dump(sets.SUBSYSTEM << 8 | sets.LIST, sets.list_request())
+        lacks = "IP sets", "ip_set"
+        sockets.dump_sets()
     except (OSError, KeyError) as error:
-        sockets.close()
+        if sockets is not None:
+            sockets.close()
+        what, module = lacks
         raise UnsupportedHost(
-            f"this kernel has no IPVS or no IP sets ({error}): load the modules ip_vs and ip_set, "
-            "or use --backend nftables"
+            f"IPVS needs root (CAP_NET_ADMIN): {error}"
+            if isinstance(error, PermissionError)
+            else f"this kernel has no {what} ({error}): load the module {module}, or use --backend nftables"
         ) from error
-    return IpvsKernel(family, sockets, number, tools, run)
+    return IpvsKernel(family, sockets, tools, run)
