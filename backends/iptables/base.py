@@ -1,7 +1,7 @@
 """What stands whether or not there are Services: our jumps in the built-in chains, and the chains they lead to.
 
 nat: PREROUTING and OUTPUT lead to the tree of addresses, then to the one of
-NodePorts; POSTROUTING masquerades what is marked or meets itself.
+NodePorts; POSTROUTING masquerades what is marked or meets itself, and what pods send to the outside.
 filter: new connections whose destination was to be refused; connections we made
 may be forwarded; loopback stays closed to the network though NodePorts need
 `route_localnet`.
@@ -31,6 +31,7 @@ from backends.iptables.names import (
 from backends.iptables.words import ACCEPT, DROP, LOOPBACK, NEW, TO_NODE, Words
 from backends.iptables.words import MASQUERADE as DO_MASQUERADE
 from kproxy.core.document import Content, Fragment, ObjectId
+from kproxy.core.egress_rules import egress_chain, egress_jumps
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Network, address_number, network_contains
 
@@ -50,6 +51,7 @@ def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragme
         POSTROUTING: (
             f"{words.if_marked}-g {MASQUERADE.chain}",
             f"-m conntrack --ctstate DNAT -j {HAIRPIN.chain}",
+            *egress_jumps(plan),
         ),
         INPUT: (
             *_close_loopback(plan),
@@ -66,6 +68,7 @@ def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragme
             f"{words.if_marked}{ACCEPT}",
         ),
     }
+    fragment |= egress_chain(plan)
     if words.unlisted:
         refusals = (f"-j {UNLISTED.chain}",) if plan.unlisted is Unlisted.REJECT else tuple(spared)
         fragment[UNSERVED] = (*refusals, *_unallocated(plan, words))

@@ -119,6 +119,8 @@ JUDGES: Final[Mapping[str, Callable[[str, State, Host], float]]] = {
     "-s": lambda text, state, _: _in_network(text, state.packet.source),
     "-d": lambda text, state, _: _in_network(text, state.packet.destination),
     "-i": _interface,
+    # By which link a packet leaves is the routing table's business: taken as none that is asked for.
+    "-o": lambda _text, _state, _: False,
     "-p": lambda text, state, _: text == state.packet.protocol.lower(),
     "--dport": _port,
     "--mark": _mark,

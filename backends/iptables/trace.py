@@ -28,7 +28,7 @@ EFFECTS: Final = {
     "ACCEPT": "accept",
     "DROP": "drop silently",
     "REJECT": "refuse with an error",
-    "MASQUERADE": "masquerade: the endpoint sees an address of this node",
+    "MASQUERADE": "masquerade: whoever answers sees an address of this node",
 }
 REFUSALS: Final = {"REJECT": Verdict.REJECT, "DROP": Verdict.DROP}
 
@@ -122,7 +122,7 @@ def trace(document: Document, packet: Packet, host: Host) -> Trace:
     own = packet.interface is None and is_local(packet.source, host)
     ends = walker.walk(ChainId(NAT, "OUTPUT" if own else "PREROUTING"), State(packet))
     choices: list[Choice] = []
-    refused, accepted = None, False
+    refused, accepted, egress = None, False, False
     for end in ends:
         verdict, by_input = _filtered(walker, end.state, own=own)
         if verdict is not None:
@@ -131,10 +131,11 @@ def trace(document: Document, packet: Packet, host: Host) -> Trace:
             choices.append(_choice(walker, end))
         else:
             accepted |= by_input
+            egress |= not is_local(packet.destination, host) and _is_masqueraded(walker, end.state)
     steps = tuple(walker.steps)
     if choices:
         return Trace(Answer(Verdict.DNAT, _merged(choices)), steps)
-    return Trace(Answer(refused, ()) if refused else Answer(Verdict.PASS, accept=accepted), steps)
+    return Trace(Answer(refused) if refused else Answer(Verdict.PASS, accept=accepted, egress=egress), steps)
 
 
 def _filtered(walker: Walker, state: State, *, own: bool) -> tuple[Verdict | None, bool]:
@@ -151,10 +152,14 @@ def _filtered(walker: Walker, state: State, *, own: bool) -> tuple[Verdict | Non
 
 
 def _choice(walker: Walker, end: End) -> Choice:
-    """An endpoint, with what nat POSTROUTING does to the source; a packet for the node itself is judged alike."""
-    last = _likeliest(walker.walk(ChainId(NAT, "POSTROUTING"), end.state))
+    """An endpoint, and whether it sees the client; a packet for the node itself is judged alike."""
     packet = end.state.packet
-    return Choice(packet.destination, packet.port, end.share, last.target == "MASQUERADE")
+    return Choice(packet.destination, packet.port, end.share, _is_masqueraded(walker, end.state))
+
+
+def _is_masqueraded(walker: Walker, state: State) -> bool:
+    """What nat POSTROUTING does to the source."""
+    return _likeliest(walker.walk(ChainId(NAT, "POSTROUTING"), state)).target == "MASQUERADE"
 
 
 def _likeliest(ends: list[End]) -> End:

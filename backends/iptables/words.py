@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-import socket
 from typing import Final
 
+from kproxy.core.chains import address_text, network_text
 from kproxy.core.plan import Client, NodePlan, Unallocated, Unlisted
-from kproxy.core.values import Family, Network, Protocol, Value, address_number
+from kproxy.core.values import Family, Network, Protocol, Value
 from kproxy.errors import ConfigError
 
 LOWER: Final = {Protocol.TCP: "tcp", Protocol.UDP: "udp", Protocol.SCTP: "sctp"}
@@ -115,18 +115,6 @@ def _pod_matches(pods: tuple[Network, ...] | str | None) -> tuple[tuple[str, ...
     else:
         matches = tuple(f"-s {network_text(network)} " if network.prefixlen else "" for network in pods or ())
     return matches, f"! {matches[0]}" if len(matches) == 1 and matches[0] else None
-
-
-def address_text(address: str) -> str:
-    """An address as inet_ntop(3) prints it: `::ffff:192.0.2.1`, where Python prints `::ffff:c000:201`."""
-    if not address.startswith("::"):
-        return address
-    return socket.inet_ntop(socket.AF_INET6, address_number(address).to_bytes(16))
-
-
-def network_text(network: Network) -> str:
-    """A network as iptables prints it."""
-    return f"{address_text(str(network.network_address))}/{network.prefixlen}"
 
 
 def comment(text: str) -> str:

@@ -4,7 +4,8 @@ mangle (PREROUTING, OUTPUT): a new connection's packet gets the mark that its
 client and frontend ask for, or is dropped. It has to be there: only that table
 takes marks from a set, and it comes before IPVS also for the node's own packets.
 filter INPUT: what no virtual server takes is refused, so that a VIP never leads
-to the host. nat POSTROUTING: masquerades what is marked or meets itself.
+to the host. nat POSTROUTING: masquerades what is marked or meets itself, and
+what pods send to the outside.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from backends.ipvs.names import (
 )
 from backends.ipvs.objects import Kind, SetId, Shape, Sysctl, Timeouts
 from kproxy.core.document import Content, Fragment, ObjectId
+from kproxy.core.egress_rules import egress_chain, egress_jumps
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Network, address_number, network_contains
 
@@ -41,6 +43,9 @@ REJECT: Final = {
 ICMP: Final = {Family.IPV4: "icmp", Family.IPV6: "ipv6-icmp"}
 LOOPBACK: Final = {Family.IPV4: ipaddress.ip_network("127.0.0.0/8"), Family.IPV6: ipaddress.ip_network("::1/128")}
 DO_MASQUERADE: Final = "-j MASQUERADE --random-fully"
+
+NOT_BALANCED: Final = "-m ipvs ! --ipvs "
+"""What IPVS sends on is a Service's, though conntrack does not call it translated."""
 
 SYSCTLS: Final = {
     "net.ipv4.vs.conntrack": "1",
@@ -98,7 +103,9 @@ def _chains(plan: NodePlan) -> dict[ObjectId, Content]:
             f"{marked}-g {MASQUERADE.chain}",
             f"-m set --match-set {names.hairpin} dst,dst,src {DO_MASQUERADE}",
             f"! -o lo -m set --match-set {names.vips} src {DO_MASQUERADE}",
+            *egress_jumps(plan, unless=NOT_BALANCED),
         ),
+        **egress_chain(plan),
         MASQUERADE: (f"-j MARK --set-xmark 0x0/{mark}", DO_MASQUERADE),
         INPUT: (
             f"{NEW}-m mark --mark {mark_for(REJECT_SLOT, bit):#x} {refuse}",

@@ -15,15 +15,16 @@ from kproxy.core.host import Host
 from kproxy.core.node_facts import is_local
 from kproxy.core.values import Family, Value, network_contains
 
-FLAGS: Final = frozenset({"--random-fully", "--map-mark"})
+FLAGS: Final = frozenset({"--random-fully", "--map-mark", "--ipvs"})
 TWO_WORDS: Final = frozenset({"--match-set", "--map-set"})
 
 
 class State(NamedTuple):
-    """A packet on its way, and its mark."""
+    """A packet on its way, its mark, and whether a virtual server has taken it."""
 
     packet: Packet
     mark: int
+    balanced: bool = False
 
 
 class Rule(Value, frozen=True):
@@ -142,8 +143,9 @@ JUDGES: Final[Mapping[str, Callable[[str, State], bool]]] = {
     "-s": lambda text, state: network_contains(ipaddress.ip_network(text), state.packet.source),
     "-d": lambda text, state: network_contains(ipaddress.ip_network(text), state.packet.destination),
     "-i": _interface,
-    # A packet for an endpoint leaves by another link than lo, as far as this can know.
-    "-o": lambda text, _state: text != "lo",
+    # By which link a packet leaves is the routing table's business: taken as none that is asked for.
+    "-o": lambda _text, _state: False,
+    "--ipvs": lambda _text, state: state.balanced,
     "-p": lambda text, state: text == state.packet.protocol.lower(),
     "--mark": _mark,
     "--ctstate": lambda text, _state: "NEW" in text.split(","),

@@ -24,7 +24,7 @@ REFUSALS: Final = {"REJECT": Verdict.REJECT, "DROP": Verdict.DROP}
 EFFECTS: Final = {
     "REJECT": "refuse with an error",
     "DROP": "drop silently",
-    "MASQUERADE": "masquerade: the endpoint sees an address of this node",
+    "MASQUERADE": "masquerade: whoever answers sees an address of this node",
     "ACCEPT": "accept",
 }
 
@@ -102,9 +102,10 @@ def trace(family: Family, document: Document, packet: Packet, host: Host) -> Tra
         if refused.target in REFUSALS:
             return Trace(Answer(REFUSALS[refused.target]), tuple(walker.steps))
     if server is None:
-        last = walker.walk(ChainId(FILTER, "INPUT"), end.state) if arrives else End("", end.state)
+        last = walker.walk(ChainId(FILTER, "INPUT") if arrives else ChainId(NAT, "POSTROUTING"), end.state)
         verdict = REFUSALS.get(last.target, Verdict.PASS)
-        return Trace(Answer(verdict, accept=last.target == "ACCEPT"), tuple(walker.steps))
+        answer = Answer(verdict, accept=last.target == "ACCEPT", egress=last.target == "MASQUERADE")
+        return Trace(answer, tuple(walker.steps))
     choices = _choices(walker, server, end.state)
     return Trace(Answer(Verdict.DNAT, choices), tuple(walker.steps))
 
@@ -131,7 +132,7 @@ def _choices(walker: Walker, server: Server, state: State) -> tuple[Choice, ...]
     for real in sorted(weights, key=lambda one: (address_number(one.address), one.port)):
         walker.steps.append(Step("IPVS", str(real), f"to this one of {len(weights)} ({scheduler})"))
         packet = _sent(state.packet, real)
-        last = walker.walk(ChainId(NAT, "POSTROUTING"), State(packet, state.mark))
+        last = walker.walk(ChainId(NAT, "POSTROUTING"), State(packet, state.mark, balanced=True))
         choices.append(Choice(real.address, real.port, weights[real] / total, last.target == "MASQUERADE"))
     return tuple(choices)
 

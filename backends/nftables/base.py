@@ -10,6 +10,7 @@ from backends.nftables import rules as r
 from backends.nftables.layout import (
     CLUSTER_IPS,
     DISPATCH,
+    EGRESS,
     HAIRPIN,
     HOOKS,
     INPUT,
@@ -24,10 +25,10 @@ from backends.nftables.layout import (
     sticky_map,
 )
 from backends.nftables.objects import TABLE_ID, Chain, Element, Rule, Table, chain_id, element_id, set_id
-from backends.nftables.shapes import Shape, shape_chain
+from backends.nftables.shapes import Shape, pod_matches, shape_chain
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.networks import collapsed
-from kproxy.core.plan import Action, NodePlan, Unallocated, Unlisted
+from kproxy.core.plan import Action, Egress, NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Network, network_contains
 
 LOOPBACK: Final = {Family.IPV4: ipaddress.ip_network("127.0.0.0/8"), Family.IPV6: ipaddress.ip_network("::1/128")}
@@ -53,6 +54,8 @@ def base_fragment(plan: NodePlan, words: Words) -> Fragment:
     }
     for name, hook in HOOKS.items():
         fragment[chain_id(name)] = Chain(hook, tuple(rules.get(name, [r.goto(DISPATCH)])))
+    if plan.egress:
+        fragment[chain_id(EGRESS)] = Chain(None, tuple(_egress_rules(plan.egress, plan, words)))
     loopback = LOOPBACK[plan.family]
     for address in plan.node_ports or ():
         if not network_contains(loopback, address):
@@ -128,4 +131,21 @@ def _postrouting_rules(plan: NodePlan, words: Words) -> list[Rule]:
     return [
         (*r.is_marked(mark), *r.clear_mark(mark), *r.MASQUERADE),
         (*r.ct_status(r.IPS_DST_NAT), *pair, *r.MASQUERADE),
+        *_to_egress(plan, words),
     ]
+
+
+def _to_egress(plan: NodePlan, words: Words) -> list[Rule]:
+    """Connections of pods that nobody translated: a Service alone decides about its own, whatever it decided."""
+    if plan.egress is None:
+        return []
+    matches = pod_matches(plan, words)
+    return [(*r.ct_status(r.IPS_DST_NAT, inverted=True), *match, *r.jump(EGRESS)) for match in matches]
+
+
+def _egress_rules(egress: Egress, plan: NodePlan, words: Words) -> list[Rule]:
+    stays = [r.is_local(source=False)]
+    if isinstance(plan.pods, str):
+        stays.append(r.to_interface(plan.pods))
+    exempt = [r.in_network(words, words.daddr, network) for network in egress.exempt]
+    return [*((*match, *r.RETURN) for match in (*stays, *exempt)), r.MASQUERADE]

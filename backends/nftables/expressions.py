@@ -27,6 +27,7 @@ class MetaKey(enum.IntEnum):
 
     MARK = 3
     IIFNAME = 6
+    OIFNAME = 7
     L4PROTO = 16
 
 

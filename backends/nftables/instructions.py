@@ -103,6 +103,8 @@ def _meta(_: Tables, e: ex.Meta, registers: Registers, facts: Facts) -> Result:
     values = {
         MetaKey.MARK: host32(facts.mark),
         MetaKey.L4PROTO: bytes([facts.packet.protocol.number]),
+        # Where a packet will leave is the routing table's business: taken as no interface that is asked for.
+        MetaKey.OIFNAME: bytes(INTERFACE_NAME_LENGTH),
         MetaKey.IIFNAME: (facts.packet.interface or "").encode().ljust(INTERFACE_NAME_LENGTH, b"\0"),
     }
     registers[e.word] = values[e.key]

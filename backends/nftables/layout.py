@@ -22,7 +22,7 @@ from kproxy.core.values import Family, Value
 
 NODEPORT_PREFIX: Final = "nodeport-"
 
-DISPATCH, NODEPORTS = "dispatch", "nodeports"
+DISPATCH, NODEPORTS, EGRESS = "dispatch", "nodeports", "egress"
 PREROUTING, INPUT, OUTPUT, POSTROUTING = "prerouting", "input", "output", "postrouting"
 CLUSTER_IPS, NODEPORT_IPS, HAIRPIN = "cluster-ips", "nodeport-ips", "hairpin"
 SOURCE_RANGES, REFUSED_NODEPORTS = "source-ranges", "refused-nodeports"

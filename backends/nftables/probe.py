@@ -10,6 +10,7 @@ from kproxy.core.document import Addition, Change, ObjectId, Removal
 from kproxy.core.plan import (
     Action,
     Client,
+    Egress,
     Endpoint,
     Frontend,
     FrontendKind,
@@ -73,4 +74,5 @@ def probe_plan(family: Family) -> NodePlan:
         cluster_ranges=(network,),
         unlisted=Unlisted.REJECT,
         unallocated=Unallocated.DROP,
+        egress=Egress((network,)),
     )

@@ -21,6 +21,12 @@ from kproxy.core.values import Family, Value
 STATES: Final = {1: "invalid", 8: "new", 64: "untracked", 2: "established", 4: "related"}
 STATUSES: Final = {0x20: "dnat"}
 CODES: Final = {Code.DROP: "drop", Code.ACCEPT: "accept", Code.RETURN: "return"}
+META_NAMES: Final = {
+    MetaKey.MARK: "meta mark",
+    MetaKey.IIFNAME: "iifname",
+    MetaKey.OIFNAME: "oifname",
+    MetaKey.L4PROTO: L4PROTO.typeof,
+}
 INTERFACE_NAME_BYTES: Final = 16
 RTN_LOCAL: Final = 2
 
@@ -73,8 +79,7 @@ def _payload(walk: Walk, e: ex.Payload) -> str:
 
 
 def _meta(walk: Walk, e: ex.Meta) -> str:
-    names = {MetaKey.MARK: "meta mark", MetaKey.IIFNAME: "iifname", MetaKey.L4PROTO: L4PROTO.typeof}
-    walk.registers[e.word] = Term(names[e.key], L4PROTO if e.key is MetaKey.L4PROTO else None)
+    walk.registers[e.word] = Term(META_NAMES[e.key], L4PROTO if e.key is MetaKey.L4PROTO else None)
     return ""
 
 
@@ -119,12 +124,13 @@ def _compare(walk: Walk, e: ex.Compare) -> str:
         return f"{term.text} {sign}{text}{length}"
     if term.text.startswith("ct "):
         names = STATES if term.text == "ct state" else STATUSES
-        return f"{term.text} {','.join(name for bit, name in names.items() if _host(term.mask) & bit)}"
+        none = "! " if e.op is Op.EQUAL else ""
+        return f"{term.text} {none}{','.join(name for bit, name in names.items() if _host(term.mask) & bit)}"
     return f"{term.text} {sign}{_plain_value(term.text, e.data)}"
 
 
 def _plain_value(text: str, data: bytes) -> str:
-    if text == "iifname":
+    if text in ("iifname", "oifname"):
         name = data.rstrip(b"\0").decode(errors="replace")
         return f'"{name}"' if len(data) == INTERFACE_NAME_BYTES else f'"{name}*"'
     if text.startswith("meta mark"):

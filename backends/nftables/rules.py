@@ -45,8 +45,17 @@ def in_network(words: Words, field: Field, network: Network, *, inverted: bool =
 
 def from_interface(name: str) -> Rule:
     """`iifname "cni0"`; a `+` at the end stands for any ending."""
+    return _interface(ex.MetaKey.IIFNAME, name)
+
+
+def to_interface(name: str) -> Rule:
+    """`oifname "cni0"`."""
+    return _interface(ex.MetaKey.OIFNAME, name)
+
+
+def _interface(key: ex.MetaKey, name: str) -> Rule:
     data = name[:-1].encode() if name.endswith("+") else name.encode().ljust(INTERFACE_NAME_LENGTH, b"\0")
-    return (ex.Meta(ex.MetaKey.IIFNAME, 0), ex.Compare(0, Op.EQUAL, data))
+    return (ex.Meta(key, 0), ex.Compare(0, Op.EQUAL, data))
 
 
 def is_local(*, source: bool) -> Rule:
@@ -87,13 +96,13 @@ def ct_state(*states: int) -> Rule:
     return _any_bit(ex.Ct(ex.CtKey.STATE, 0), sum(states))
 
 
-def ct_status(status: int) -> Rule:
-    """`ct status dnat`."""
-    return _any_bit(ex.Ct(ex.CtKey.STATUS, 0), status)
+def ct_status(status: int, *, inverted: bool = False) -> Rule:
+    """`ct status dnat`, or `ct status ! dnat`."""
+    return _any_bit(ex.Ct(ex.CtKey.STATUS, 0), status, Op.EQUAL if inverted else Op.NOT_EQUAL)
 
 
-def _any_bit(load_bits: Expression, bits: int) -> Rule:
-    return (load_bits, ex.Bitwise(0, host32(bits), host32(0)), ex.Compare(0, Op.NOT_EQUAL, host32(0)))
+def _any_bit(load_bits: Expression, bits: int, than_none: Op = Op.NOT_EQUAL) -> Rule:
+    return (load_bits, ex.Bitwise(0, host32(bits), host32(0)), ex.Compare(0, than_none, host32(0)))
 
 
 def is_marked(mark: int) -> Rule:

@@ -83,6 +83,11 @@ def _matches(client: Client, plan: NodePlan, words: Words) -> list[Rule]:
         return [()]
     if client is Client.NODE:
         return [r.is_local(source=True)]
+    return pod_matches(plan, words)
+
+
+def pod_matches(plan: NodePlan, words: Words) -> list[Rule]:
+    """Any of these says that a packet's source is a pod; none without a detector."""
     if isinstance(plan.pods, str):
         return [r.from_interface(plan.pods)]
     return [r.in_network(words, words.saddr, network) for network in collapsed(plan.pods or (), plan.family)]

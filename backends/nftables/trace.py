@@ -1,7 +1,7 @@
 """What the rules of a Document do with a connection's first packet, hook by hook.
 
 A packet of the node itself begins in `output`, any other in `prerouting`. A
-translated packet goes on to `postrouting`, where masquerade is decided; one
+packet that leaves goes on to `postrouting`, where masquerade is decided; one
 that stays with the node goes to `input`, where NodePorts are refused.
 """
 
@@ -46,6 +46,8 @@ def _further(machine: Machine, end: End) -> Iterator[End]:
             yield End(last.probability, Verdict.DNAT, last.facts)
     elif end.verdict in (None, Verdict.PASS) and is_local(end.facts.packet.destination, machine.host):
         yield from machine.walk(INPUT, end.facts)
+    elif end.verdict in (None, Verdict.PASS):
+        yield from machine.walk(POSTROUTING, end.facts)
     else:
         yield End(CERTAIN, end.verdict, end.facts)
 
@@ -60,5 +62,5 @@ def _answer(ends: list[End]) -> Answer:
         if end.verdict is Verdict.DNAT
     ]
     if not choices:
-        return Answer(Verdict.PASS)
+        return Answer(Verdict.PASS, egress=any(end.facts.is_masqueraded for end in ends))
     return Answer(Verdict.DNAT, tuple(sorted(choices, key=lambda one: (address_number(one.address), one.port))))

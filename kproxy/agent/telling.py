@@ -67,6 +67,9 @@ class Teller:
                 "short cut to Services of external policy Local",
             )
 
+        if plan.no_egress and self._said.is_due((family, plan.no_egress), self._clock()):
+            self._log.warning("pods' connections are not masqueraded", family=family.label, reason=plan.no_egress)
+
     def _conflict(self, family: Family, conflict: Conflict) -> None:
         if self._said.is_due(conflict, self._clock()):
             loser, winner = str(conflict.loser), str(conflict.winner)

@@ -104,7 +104,7 @@ def _tell(one: Explained, *, first: bool) -> None:
     if not first:
         click.echo()
     heading(flow_text(one.packet))
-    click.echo(f"  {verdict_text(answer)}")
+    click.echo(f"  {verdict_text(answer)}{f', the pod address is kept: {one.kept}' if one.kept else ''}")
     if answer.choices:
         click.echo()
         table(("ENDPOINT", "PROBABILITY", "SEES"), choice_rows(answer))

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from kproxy.config.listeners import Listener, healthz_listener, metrics_listener
 from kproxy.config.load import Config
 from kproxy.core.host import PRIMARY, LocalDetection
-from kproxy.core.values import Family, Value
+from kproxy.core.networks import of_family
+from kproxy.core.values import Family, Network, Value, network_contains
 
 
 class Finding(Value, frozen=True):
@@ -65,6 +66,35 @@ def _cluster_cidr(config: Config) -> Iterator[Finding]:
         yield Finding(field, text, f"add the cluster's {family.label} pod network")
 
 
+def _egress(config: Config) -> Iterator[Finding]:
+    """Egress masquerade that does nothing, or reaches what it is hardly meant for."""
+    egress, clusters = config.own.egress_masquerade, config.proxy.cluster_cidr
+    field, exempt = "egressMasquerade.nonMasqueradeCIDRs", egress.non_masquerade_cidrs
+    if not egress.enabled:
+        if exempt:
+            yield Finding(field, "without effect", "set egressMasquerade.enabled to true, or leave the list out")
+        return
+    if config.proxy.detect_local_mode == LocalDetection.CLUSTER_CIDR and not clusters:
+        text = "no pod can be told from other clients, so nothing is masqueraded"
+        yield Finding("egressMasquerade.enabled", text, "set clusterCIDR, or another detectLocalMode")
+        return
+    known = {Family(one.version) for one in (*exempt, *clusters)}
+    for family in sorted((_families_in_use(config) or set(Family)) - known):
+        text = f"no {family.label} network, nor has clusterCIDR one, so no {family.label} connection is masqueraded"
+        yield Finding(field, text, f"name the {family.label} networks that are to see pods' own addresses")
+    for cluster in clusters:
+        if of_family(exempt, Family(cluster.version)) and not any(_holds(one, cluster) for one in exempt):
+            text = f"clusterCIDR {cluster} is not in it, so pods on other nodes see this node's address"
+            yield Finding(field, text, f"add {cluster}")
+    for one in exempt:
+        if one.prefixlen == 0:
+            yield Finding(field, f"{one} exempts every destination", "leave it out")
+
+
+def _holds(network: Network, other: Network) -> bool:
+    return network.prefixlen <= other.prefixlen and network_contains(network, str(other.network_address))
+
+
 def _bind_address(config: Config) -> Iterator[Finding]:
     """Main addresses and listeners of different families."""
     if not config.primary:
@@ -107,6 +137,7 @@ def _gap(config: Config) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _node_ports,
     _cluster_cidr,
+    _egress,
     _bind_address,
     _exposed,
     _one_place,
@@ -117,6 +148,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 def _families_in_use(config: Config) -> set[Family]:
     """The families that the configuration itself speaks of."""
     networks = [*config.proxy.cluster_cidr, *config.proxy.ipvs.exclude_cidrs]
+    networks += config.own.egress_masquerade.non_masquerade_cidrs
     networks += [one for entry in config.proxy.node_port_addresses for one in entry if not isinstance(one, str)]
     return {Family(one.version) for one in networks}
 

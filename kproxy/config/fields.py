@@ -221,6 +221,21 @@ class KubeProxyConfiguration(Value, frozen=True):
     windows_run_as_service: Annotated[bool, forms.FLAG, Effect.NONE] = field(name="windowsRunAsService", default=False)
 
 
+class EgressMasquerade(Value, frozen=True):
+    """`egressMasquerade`: the job of ip-masq-agent."""
+
+    enabled: Annotated[
+        bool, forms.FLAG, doc("Connections of pods to the outside leave with the node's address and a random port.")
+    ] = False
+    non_masquerade_cidrs: Annotated[
+        tuple[Annotated[Network, forms.NETWORK], ...],
+        doc(
+            "Destinations that see the pod's own address, both families. A family of which none is named has the "
+            "default: clusterCIDR, the cluster's ServiceCIDRs, and link-local."
+        ),
+    ] = field(name="nonMasqueradeCIDRs", default=())
+
+
 class KproxyConfiguration(Value, frozen=True):
     """kproxy.io/v1alpha1: what kube-proxy has no field for; a second document of the same file."""
 
@@ -240,6 +255,7 @@ class KproxyConfiguration(Value, frozen=True):
     metrics_bind_address: Annotated[
         str | None, forms.OWN_LISTENER, doc("Overrides metricsBindAddress; empty text opens none.")
     ] = field(name="metricsBindAddress", default=None)
+    egress_masquerade: EgressMasquerade = field(name="egressMasquerade", default=EgressMasquerade())
 
 
 KINDS: Mapping[tuple[str, str], type[KubeProxyConfiguration | KproxyConfiguration]] = {

@@ -55,6 +55,8 @@ class Config(Value, frozen=True):
             reject_unlisted=self.own.reject_unlisted_ports,
             tcp_be_liberal=proxy.conntrack.tcp_be_liberal,
             ipvs=self._ipvs,
+            egress_masquerade=self.own.egress_masquerade.enabled,
+            non_masquerade=self.own.egress_masquerade.non_masquerade_cidrs,
         )
 
     @property

@@ -9,11 +9,12 @@ their policy. Nothing else is ever read as ours, changed or removed.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from kproxy.core.document import Change, Content, Fragment, ObjectId
-from kproxy.core.values import Value
+from kproxy.core.values import Network, Value, address_number
 
 PREFIX: Final = "KPROXY-"
 BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
@@ -57,6 +58,11 @@ def is_ours(chain: str) -> bool:
     return chain.startswith(PREFIX)
 
 
+def subject_of(key: ObjectId) -> tuple[str, str]:
+    """What kind of object a chain's id stands for, and its name: of a built-in chain, our jumps."""
+    return ("chain" if isinstance(key, ChainId) and is_ours(key.chain) else "jump"), str(key)
+
+
 def parse_chains(text: str) -> Fragment:
     """Our chains and jumps in a text of iptables-save's or iptables-restore's form; any text gives an answer.
 
@@ -94,6 +100,18 @@ def commit_lines(table: str, edits: Edits) -> list[str]:
         *(f"-X {chain}" for chain, edit in own if edit.new is None),
         "COMMIT",
     ]
+
+
+def address_text(address: str) -> str:
+    """An address as inet_ntop(3) prints it: `::ffff:192.0.2.1`, where Python prints `::ffff:c000:201`."""
+    if not address.startswith("::"):
+        return address
+    return socket.inet_ntop(socket.AF_INET6, address_number(address).to_bytes(16))
+
+
+def network_text(network: Network) -> str:
+    """A network as iptables prints it."""
+    return f"{address_text(str(network.network_address))}/{network.prefixlen}"
 
 
 def _rules(content: Content) -> Rules:

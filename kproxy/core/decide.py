@@ -9,7 +9,9 @@ Every backend's compiled rules must answer as `decide` does. The order:
 4. No frontend: a ClusterIP's other ports are `unlisted`, other addresses of a
    ServiceCIDR `unallocated`, all else passes; a health-check port on one of
    the node's addresses is admitted where the backend does so.
-5. Where NodePorts are served on IPv4 loopback, what comes to loopback from
+5. What passes leaves with the node's address if its source is a pod and its
+   destination is neither the node's own nor exempt (pod egress masquerade).
+6. Where NodePorts are served on IPv4 loopback, what comes to loopback from
    elsewhere and goes to no endpoint is dropped: `route_localnet` lets it in.
 
 Every endpoint of the route's pool is equally likely. Masquerade is the
@@ -23,6 +25,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from kproxy.core.egress import exemption
 from kproxy.core.flow import Answer, Choice, Packet, Verdict
 from kproxy.core.host import Host
 from kproxy.core.node_facts import is_local
@@ -125,11 +128,12 @@ def is_client(client: Client, plan: NodePlan, packet: Packet, host: Host) -> boo
     if client is Client.NODE:
         return is_local(packet.source, host)
     if client is Client.POD:
-        return _is_pod(plan, packet)
+        return is_pod(plan, packet)
     return True
 
 
-def _is_pod(plan: NodePlan, packet: Packet) -> bool:
+def is_pod(plan: NodePlan, packet: Packet) -> bool:
+    """Whether a packet comes from a pod, by the plan's detector."""
     if plan.pods is None:
         return False
     if isinstance(plan.pods, tuple):
@@ -155,14 +159,21 @@ def _choice(endpoint: Endpoint, route: Route, packet: Packet, probability: float
 
 def _unserved(index: Index, packet: Packet, host: Host) -> Answer:
     plan = index.plan
-    if packet.destination in index.cluster_ips:
-        return Answer(Verdict.REJECT if plan.unlisted is Unlisted.REJECT else Verdict.PASS)
-    if plan.unallocated is Unallocated.DROP and any(
-        network_contains(one, packet.destination) for one in plan.cluster_ranges
-    ):
+    unlisted = packet.destination in index.cluster_ips
+    if unlisted and plan.unlisted is Unlisted.REJECT:
+        return Answer(Verdict.REJECT)
+    if not unlisted and plan.unallocated is Unallocated.DROP and _is_cluster_range(plan, packet.destination):
         return Answer(Verdict.DROP)
-    admitted = plan.accepts_health_checks and _is_health_check(index, packet, host)
-    return Answer(Verdict.PASS, accept=admitted)
+    admitted = not unlisted and plan.accepts_health_checks and _is_health_check(index, packet, host)
+    return Answer(Verdict.PASS, accept=admitted, egress=_leaves_masqueraded(plan, packet, host))
+
+
+def _is_cluster_range(plan: NodePlan, address: str) -> bool:
+    return any(network_contains(one, address) for one in plan.cluster_ranges)
+
+
+def _leaves_masqueraded(plan: NodePlan, packet: Packet, host: Host) -> bool:
+    return plan.egress is not None and is_pod(plan, packet) and not exemption(plan.egress, packet.destination, host)
 
 
 def _is_health_check(index: Index, packet: Packet, host: Host) -> bool:

@@ -46,11 +46,13 @@ class Answer(Value, frozen=True):
     choices: tuple[Choice, ...] = ()
     accept: bool = False
     """With PASS: a filter rule of ours admits the packet to the node (health-check ports)."""
+    egress: bool = False
+    """With PASS: the connection leaves the node with its address (pod egress masquerade)."""
 
     @property
     def masquerade(self) -> bool:
-        """Whether any endpoint sees a node address instead of the client's."""
-        return any(choice.masquerade for choice in self.choices)
+        """Whether whoever answers may see a node address instead of the client's."""
+        return self.egress or any(choice.masquerade for choice in self.choices)
 
 
 class Step(Value, frozen=True):

@@ -49,6 +49,10 @@ class Settings(Value, frozen=True):
     """Our option: reject unlisted ports of ClusterIPs in every backend; None: the backend's default."""
     tcp_be_liberal: bool = False
     ipvs: Ipvs = Ipvs()
+    egress_masquerade: bool = False
+    """Our option: connections of pods to the outside leave with the node's address."""
+    non_masquerade: tuple[Network, ...] = ()
+    """Where they do not, both families; none of a family: the default of `core/egress.py`."""
 
 
 class Host(Value, frozen=True):

@@ -157,6 +157,13 @@ class Conflict(Value, frozen=True):
     winner: ObjectKey
 
 
+class Egress(Value, frozen=True):
+    """Connections of pods that no Service takes leave the node with its address and a random port."""
+
+    exempt: tuple[Network, ...]
+    """Destinations that see the pod's own address, sorted, none overlapping; multicast is among them."""
+
+
 class NodePlan(Value, frozen=True):
     """Everything one backend needs to know for one family."""
 
@@ -181,6 +188,10 @@ class NodePlan(Value, frozen=True):
     drop_invalid: bool = True
     """Whether forwarded packets that conntrack finds invalid are dropped (not when tcp_be_liberal is set)."""
     ipvs: Ipvs = Ipvs()
+    egress: Egress | None = None
+    """None: pods keep their address wherever they connect to."""
+    no_egress: str = ""
+    """Why there is no egress masquerade in this family though it is asked for, and the remedy; for people."""
 
     @property
     def masquerade_mark(self) -> int:

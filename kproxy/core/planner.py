@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from kproxy.core.changes import Edited, changed_keys
 from kproxy.core.claims import Claim, Ledger, Scope, amend, health_check_port, reachable_at, settle, wishes
+from kproxy.core.egress import egress_of
 from kproxy.core.endpoints import Place, choose_pools, count_local_ready, gather
 from kproxy.core.host import Host, Settings, Traits
 from kproxy.core.model import NO_NAMESPACE, Service, ServiceCIDR, ServicePort
@@ -78,6 +79,8 @@ def plan_node(
         primary,
     )
     ledger, services = _plan_services(snapshot, view, previous)
+    cluster_ranges = _cluster_ranges(snapshot.service_cidrs.values(), family)
+    egress, no_egress = egress_of(settings, pods, node, cluster_ranges, family)
     plan = NodePlan(
         family=family,
         services=services,
@@ -85,13 +88,15 @@ def plan_node(
         pods=pods,
         node_ports=node_port_addresses(settings, traits, host, primary, family),
         loopback_node_ports=loopback_takes_node_ports(settings, traits, family),
-        cluster_ranges=_cluster_ranges(snapshot.service_cidrs.values(), family),
+        cluster_ranges=cluster_ranges,
         unlisted=_unlisted(settings, traits),
         unallocated=traits.unallocated,
         accepts_health_checks=traits.accepts_health_checks,
         masquerade_bit=settings.masquerade_bit,
         drop_invalid=not settings.tcp_be_liberal,
         ipvs=settings.ipvs,
+        egress=egress,
+        no_egress=no_egress,
     )
     if previous and services is previous.plan.services and plan == previous.plan:
         plan = previous.plan

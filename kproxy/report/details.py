@@ -36,6 +36,15 @@ def node_lines(node: str, backend: str, plans: Mapping[Family, NodePlan]) -> Ite
     yield f"Node {node}, backend {backend}"
     for family, plan in plans.items():
         yield f"{INDENT}{family.label}: pods are known by {_pods(plan)}; NodePorts on {_node_ports(plan)}"
+        egress = _egress(plan)
+        if egress:
+            yield f"{INDENT}{family.label}: {egress}"
+
+
+def _egress(plan: NodePlan) -> str:
+    if plan.egress is None:
+        return f"pods' connections are not masqueraded: {plan.no_egress}" if plan.no_egress else ""
+    return f"pods' connections are masqueraded but to {', '.join(map(str, plan.egress.exempt))}"
 
 
 def _pods(plan: NodePlan) -> str:

@@ -85,6 +85,8 @@ def verdict_text(answer: Answer) -> str:
     if answer.verdict is Verdict.DNAT:
         count = len(answer.choices)
         text += f" {count} endpoint{'s' * (count != 1)}, {_masquerade_text(answer)}"
+    if answer.egress:
+        text += ", leaves masqueraded (the other side sees a node address)"
     return text + (", admitted to the node by a filter rule" if answer.accept else "")
 
 

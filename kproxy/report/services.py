@@ -152,6 +152,8 @@ def _node_json(plan: NodePlan) -> Mapping[str, object]:
         "unlisted": plan.unlisted.value,
         "unallocated": plan.unallocated.value,
         "masqueradeMark": f"{plan.masquerade_mark:#x}",
+        "egress": {"nonMasquerade": [str(network) for network in plan.egress.exempt]} if plan.egress else None,
+        "noEgress": plan.no_egress,
         "conflicts": [
             {"claim": one.claim, "loser": str(one.loser), "winner": str(one.winner)} for one in plan.conflicts
         ],

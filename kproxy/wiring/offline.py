@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 
-from kproxy.core.decide import Index, index_plan, judge
+from kproxy.core.decide import Index, index_plan, is_pod, judge
 from kproxy.core.document import Document
-from kproxy.core.flow import Answer, Choice, Packet, Trace
+from kproxy.core.egress import exemption
+from kproxy.core.flow import Answer, Choice, Packet, Trace, Verdict
 from kproxy.core.host import Host, Settings
 from kproxy.core.plan import NodePlan
 from kproxy.core.planner import Planned, plan_node
@@ -35,13 +36,15 @@ class Explained(Value, frozen=True):
     packet: Packet
     trace: Trace
     planned: Answer
+    kept: str = ""
+    """Why a pod's connection is not masqueraded on its way out; empty where that was not the question."""
 
     @property
     def agree(self) -> bool:
         """Whether rules and plan give the same answer, to the precision with which rules write probabilities."""
         walked, planned = self.trace.answer, self.planned
         return (
-            (walked.verdict, walked.accept) == (planned.verdict, planned.accept)
+            (walked.verdict, walked.accept, walked.egress) == (planned.verdict, planned.accept, planned.egress)
             and len(walked.choices) == len(planned.choices)
             and all(_alike(one, other) for one, other in zip(walked.choices, planned.choices, strict=True))
         )
@@ -95,5 +98,12 @@ def explain(
         if family not in indices:
             indices[family] = index_plan(plans[family])
         trace = backend.trace(family, documents[family], packet, host)
-        explained.append(Explained(packet, trace, judge(indices[family], packet, host).answer))
+        answer = judge(indices[family], packet, host).answer
+        explained.append(Explained(packet, trace, answer, _kept(plans[family], packet, answer, host)))
     return explained
+
+
+def _kept(plan: NodePlan, packet: Packet, answer: Answer, host: Host) -> str:
+    if plan.egress is None or answer.verdict is not Verdict.PASS or not is_pod(plan, packet):
+        return ""
+    return exemption(plan.egress, packet.destination, host)

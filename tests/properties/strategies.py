@@ -76,6 +76,9 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 RANGES = _networks(
     "192.0.2.0/24", "203.0.113.7/32", "10.64.0.0/16", "0.0.0.0/0", "2001:db8::/64", "fd00:64::/32", "192.0.2.0/25"
 )
+NON_MASQUERADE = _networks(
+    "10.0.0.0/8", "198.51.100.0/24", "203.0.113.7/32", "0.0.0.0/0", "fd00::/8", "2001:db8:51::/49"
+)
 TRAITS = st.builds(
     Traits,
     unlisted=st.sampled_from(Unlisted),
@@ -216,6 +219,8 @@ SETTINGS = st.builds(
     allow_external_ips=st.sampled_from((True, True, False)),
     reject_unlisted=st.sampled_from((None, None, True, False)),
     tcp_be_liberal=st.booleans(),
+    egress_masquerade=st.booleans(),
+    non_masquerade=st.lists(st.sampled_from(NON_MASQUERADE), max_size=3, unique=True).map(tuple),
 )
 HOSTS = st.builds(
     Host,

@@ -37,7 +37,7 @@ def test_a_masqueraded_packet_is_marked_and_unmarked_on_the_way() -> None:
     effects = [step.effect for step in BACKEND.trace(Family.IPV4, document(CART), outside, HOST).steps]
     assert effects.index("mark for masquerading") < effects.index("clear the mark")
     assert effects[-1] != effects[effects.index("clear the mark")]
-    assert "masquerade: the endpoint sees an address of this node" in effects
+    assert "masquerade: whoever answers sees an address of this node" in effects
 
 
 def rules(*content: str) -> Document:
