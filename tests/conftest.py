@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,8 @@ class _Skips:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[NOTES] = []
+    # A run in the background inherits an ignored SIGINT, and so would every program that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # In CI every test has all it needs, so a skip there is a test that is silently gone.
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(_Skips(), "kproxy-no-skips")
