@@ -19,6 +19,7 @@ COMMANDS: Commands = {
     "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),
     "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
     "cleanup": ("kproxy.cli.cleanup:cleanup", "Remove what kproxy, or kube-proxy, left in this kernel."),
+    "doctor": ("kproxy.cli.doctor:doctor", "Look whether this machine can run kproxy."),
     "check-config": ("kproxy.cli.check_config:check_config", "Check a configuration file before it is rolled out."),
     "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("kproxy.cli.version:version", "Print the version."),

@@ -101,6 +101,14 @@ def standing_tools(family: Family, run: Run, read: Read) -> tuple[Tools, ...]:
     )
 
 
+def rule_counts(family: Family, run: Run, read: Read) -> dict[Variant, int]:
+    """How many rules the tables of each variant hold, of those that may have tables here."""
+    return {
+        tools.variant: _rules(tools.save.removesuffix("-save"), run).count
+        for tools in standing_tools(family, run, read)
+    }
+
+
 def choose(held: dict[Variant, Rules], installed: dict[Variant, str], default: Variant, family: Family) -> Tools:
     """The variant with kubelet's hint, or with more rules, or the one that `iptables` itself is."""
     hinted = [variant for variant in (Variant.NFT, Variant.LEGACY) if held[variant].hinted]

@@ -31,14 +31,22 @@ def take_name(name: str = LOCAL_NAME) -> socket.socket:
 
 
 def _holder(name: str) -> str:
-    """The process that has a name, as the kernel tells it to whoever connects; empty while it does not listen."""
+    """The process that has a name, in words; empty while it does not listen."""
+    pid, uid = holder(name)
+    if not pid:
+        return ""
+    return f" (process {pid})" if uid == os.geteuid() else f" (process {pid} of user {uid})"
+
+
+def holder(name: str = LOCAL_NAME) -> tuple[int, int]:
+    """The process that has a name, and its user, as the kernel tells whoever connects; zeros while none listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
             client.connect(f"\0{name}")
             pid, uid, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         except OSError:
-            return ""
-    return f" (process {pid})" if uid == os.geteuid() else f" (process {pid} of user {uid})"
+            return 0, 0
+    return pid, uid
 
 
 class _Connection(http.client.HTTPConnection):
@@ -54,13 +62,13 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(f"\0{self._name}")
 
 
-def ask(path: str, name: str = LOCAL_NAME) -> bytes:
-    """A page of the agent of this network namespace; KproxyError if there is none, or it does not answer."""
+def ask(path: str, name: str = LOCAL_NAME, max_bytes: int = MAX_BYTES) -> bytes:
+    """A page, up to `max_bytes`, of this network namespace's agent; KproxyError if there is none, or no answer."""
     connection = _Connection(name)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        body = answer.read(MAX_BYTES)
+        body = answer.read(max_bytes)
     except ConnectionRefusedError as error:
         raise KproxyError("no agent runs in this network namespace; start one with kproxy run") from error
     except (OSError, http.client.HTTPException) as error:
