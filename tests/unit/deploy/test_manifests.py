@@ -1,54 +1,23 @@
-"""`deploy/` is what Kubernetes takes, by its own schema, fits together, and holds a configuration that we understand.
-
-The schema is Kubernetes 1.36's, without descriptions, of the kinds that are used.
-"""
+"""`deploy/base` is what Kubernetes takes by its own schema, fits together, and its configuration is understood."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
 from kproxy.config import read_config
 from kproxy.core.host import LocalDetection
+from tests.unit.deploy.schema import DEPLOY, ROOT, problems
 
-ROOT = Path(__file__).parents[3]
-DEPLOY = ROOT / "deploy"
-SCHEMA = json.loads((ROOT / "tests" / "data" / "kubernetes" / "schema-1.36.0.json").read_text())
-KINDS = {
-    ("apps/v1", "DaemonSet"): "io.k8s.api.apps.v1.DaemonSet",
-    ("v1", "ConfigMap"): "io.k8s.api.core.v1.ConfigMap",
-    ("v1", "ServiceAccount"): "io.k8s.api.core.v1.ServiceAccount",
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"): "io.k8s.api.rbac.v1.ClusterRole",
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "io.k8s.api.rbac.v1.ClusterRoleBinding",
-}
-KUSTOMIZATION = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
-FILES = [path.name for path in sorted(DEPLOY.glob("*.yaml")) if path.name != "kustomization.yaml"]
+BASE = DEPLOY / "base"
+KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+FILES = [path.name for path in sorted(BASE.glob("*.yaml")) if path.name != "kustomization.yaml"]
 
 
 def load(name: str) -> Any:
-    return yaml.safe_load((DEPLOY / name).read_text())
-
-
-def strict(schema: Any) -> Any:
-    """The schema, refusing fields that it does not name, as kubectl's strict validation does."""
-    if isinstance(schema, list):
-        return [strict(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {key: strict(value) for key, value in schema.items()}
-    has_fields = isinstance(schema.get("properties"), dict) and "type" in schema
-    return inner | {"additionalProperties": False} if has_fields else inner
-
-
-def problems(document: dict[str, Any]) -> list[str]:
-    definition = KINDS[document["apiVersion"], document["kind"]]
-    schema = {"$defs": strict(SCHEMA["$defs"]), "$ref": f"#/$defs/{definition}"}
-    return [f"{error.json_path}: {error.message[:200]}" for error in Draft202012Validator(schema).iter_errors(document)]
+    return yaml.safe_load((BASE / name).read_text())
 
 
 @pytest.mark.parametrize("name", FILES)
