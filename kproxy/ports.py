@@ -6,15 +6,16 @@ a kernel, and a door, `Kernel`, that reads and writes one family.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from kproxy.core.document import Change, Document, Owner
+from kproxy.core.document import Change, Content, Document, ObjectId, Owner
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import Host, Traits
 from kproxy.core.model import Event
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
+from kproxy.netlink.notices import Interest, Touch
 
 
 class Unsupported(Value, frozen=True):
@@ -69,6 +70,34 @@ class Kernel(Protocol):
         """Release sockets; the rules stay."""
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """What a Kernel has besides where it can tell that others may have changed its rules, short of observing them.
+
+    The three are for the thread that observes and applies, and are right between two such calls.
+    """
+
+    def interest(self) -> Interest:
+        """Which of the kernel's notifications may be about our rules, and whether some of them are told to nobody."""
+
+    def is_own(self, touch: Touch) -> bool:
+        """Whether a notification is of what this door did itself; when in doubt, it is not."""
+
+    def glance(self) -> Hashable:
+        """A fingerprint of what no notification tells of, cheap to take; another one means: observe.
+
+        It may change without need. KernelError if it cannot be taken.
+        """
+
+
+class Subject(Value, frozen=True):
+    """An object of a Document, for people and dashboards."""
+
+    kind: str
+    """One of a few words: `chain`, `element`, `virtual server`."""
+    name: str
+
+
 class Backend(Protocol):
     """A way to program the kernel; registered as an entry point of group `kproxy.backends`."""
 
@@ -88,6 +117,9 @@ class Backend(Protocol):
 
     def render_change(self, family: Family, change: Change) -> str:
         """A change for people, one line per object line: `+ …`, `- …`."""
+
+    def subject(self, family: Family, key: ObjectId, content: Content) -> Subject:
+        """What kind of object this is, and its name as the backend's own tools know it."""
 
     def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:
         """Walk what was compiled (or observed), rule by rule."""

@@ -19,6 +19,7 @@ from kproxy.errors import KernelError
 from kproxy.ports import Backend, Compiled, Kernel, Outcome
 
 T = TypeVar("T")
+NOTHING = Change({}, {}, {})
 
 
 class World(Value, frozen=True):
@@ -27,6 +28,13 @@ class World(Value, frozen=True):
     planned: Planned | None = None
     compiled: Compiled | None = None
     applied: Document | None = None
+    left: Document | None = None
+    """What was applied, where others are suspected to have changed it since."""
+
+
+def suspected(world: World) -> World:
+    """The world of which others may have changed the kernel's part: it is to be observed."""
+    return World(world.planned, world.compiled, None, world.applied)
 
 
 class Pass(Value, frozen=True):
@@ -36,6 +44,10 @@ class Pass(Value, frozen=True):
     change: Change
     outcome: Outcome
     error: KernelError | None = None
+    drift: Change = NOTHING
+    """What it took to make the kernel again what the last pass had left, as far as it was looked at: others' doing."""
+    observed: bool = False
+    """Whether the kernel was looked at, rather than remembered."""
     stages: Mapping[str, float] = {}
     """How long each stage took that was reached, in seconds."""
 
@@ -55,18 +67,21 @@ def sync_family(
     planned = laps.after("plan", plan_node(snapshot, settings, host, backend.traits, family, world.planned))
     compiled = laps.after("compile", backend.compile(planned.plan, world.compiled))
     after = World(planned, compiled, None)
-    change, outcome = NOTHING, Outcome()
+    drift, change, outcome = NOTHING, NOTHING, Outcome()
+    have = world.applied
+    observed = have is None
     try:
-        have = world.applied
         if have is None:
             have = laps.after("observe", kernel.observe())
         change = laps.after("diff", diff(have, compiled.document))
+        if observed and world.left is not None:
+            drift = change if world.left is compiled.document else laps.after("drift", diff(have, world.left))
         if change:
             outcome = laps.after("apply", kernel.apply(change))
     except KernelError as error:
-        return Pass(after, change, outcome, error, laps.stages)
+        return Pass(after, change, outcome, error, drift, observed, laps.stages)
     applied = None if outcome.refusals else compiled.document
-    return Pass(World(planned, compiled, applied), change, outcome, None, laps.stages)
+    return Pass(World(planned, compiled, applied), change, outcome, None, drift, observed, laps.stages)
 
 
 class Laps:
@@ -83,6 +98,3 @@ class Laps:
         self.stages[stage] = now - self._last
         self._last = now
         return result
-
-
-NOTHING = Change({}, {}, {})

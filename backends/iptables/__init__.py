@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kproxy.core.document import Change, Document
+from kproxy.core.document import Change, Content, Document, ObjectId
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import Host, Traits
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family
-from kproxy.ports import Backend, Compiled, Kernel
+from kproxy.ports import Backend, Compiled, Kernel, Subject
 
 
 class IptablesBackend:
@@ -47,6 +47,12 @@ class IptablesBackend:
         from backends.iptables.render import render_change  # noqa: PLC0415 - as above
 
         return render_change(change)
+
+    def subject(self, family: Family, key: ObjectId, content: Content) -> Subject:  # noqa: ARG002 - a chain's name says all
+        """A chain of ours, or our jumps in a built-in one."""
+        from kproxy.core.chains import subject_of  # noqa: PLC0415 - as above
+
+        return Subject(*subject_of(key))
 
     def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:  # noqa: ARG002 - as above
         """The packet's way through the rules; see `trace`."""

@@ -17,11 +17,12 @@ from backends.iptables.restore import Section, inverse, restore_input, section_l
 from kproxy.core.chains import ChainId, edits
 from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
-from kproxy.effects import process
+from kproxy.effects import chain_watch, process
 from kproxy.effects.logs import make_logger
 from kproxy.effects.process import ProcessTimeout, Result, Run
 from kproxy.effects.xtables import Read, Tools, Variant, find_tools, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
+from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Outcome
 
 LOCK_WAIT_S: Final = 5
@@ -46,13 +47,26 @@ NOISE: Final = re.compile(
 class IptablesKernel:
     """One family's chains of ours in this kernel (or wherever `run` runs programs)."""
 
-    def __init__(self, tools: Tools, run: Run) -> None:
+    def __init__(self, tools: Tools, run: Run, family: Family) -> None:
         self.tools = tools
+        self._family = family
         self._run = run
 
     def observe(self) -> Document:
         """Our chains and jumps as they stand; ObserveFailed if they cannot be read."""
         return parse("".join(self._save(table) for table in (NAT, FILTER)))
+
+    def interest(self) -> Interest:
+        """Our chains and the jumps to them; of legacy tables nothing is told."""
+        return chain_watch.interest_in(self._family, self.tools.variant, (NAT, FILTER))
+
+    def is_own(self, touch: Touch) -> bool:
+        """Whether a restore of ours did it."""
+        return chain_watch.is_of_our_program(touch)
+
+    def glance(self) -> bytes:
+        """A fingerprint of legacy tables."""
+        return chain_watch.glance_at(self._family, self.tools.variant, (NAT, FILTER))
 
     def apply(self, change: Change) -> Outcome:
         """Write the change; ApplyRejected names the rule and its Service, and then the old rules are in force."""
@@ -123,7 +137,7 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
     if tools.warning:
         log = make_logger("auto", 0, sys.stderr)
         log.warning("this host mixes iptables variants", family=family.label, found=tools.warning)
-    kernel = IptablesKernel(tools, run)
+    kernel = IptablesKernel(tools, run, family)
     result = run([tools.save, "-t", NAT], "", SAVE_TIMEOUT_S)
     if result.status:
         raise UnsupportedHost(

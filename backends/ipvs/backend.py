@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from kproxy.core.document import Change, Document
+from kproxy.core.document import Change, Content, Document, ObjectId
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import Host, Traits
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Value
-from kproxy.ports import Backend, Compiled, Kernel
+from kproxy.ports import Backend, Compiled, Kernel, Subject
 
 TRAITS: Final = Traits(
     unlisted=Unlisted.REJECT,
@@ -44,6 +44,12 @@ class IpvsBackend(Value, frozen=True):
         from backends.ipvs.render import render_change  # noqa: PLC0415 - as above
 
         return render_change(family, change)
+
+    def subject(self, family: Family, key: ObjectId, content: Content) -> Subject:  # noqa: ARG002 - the id says all
+        """By its type; a chain as the iptables backend has it."""
+        from backends.ipvs.objects import subject_of  # noqa: PLC0415 - as above
+
+        return Subject(*subject_of(key))
 
     def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:
         """Walk the rules, the sets and the virtual servers as the kernel would."""

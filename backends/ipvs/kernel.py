@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, cast
 
+import msgspec
+
 from backends.ipvs import drain, servers, sets, steps
-from backends.ipvs.names import SETS, TABLES
+from backends.ipvs.glance import fingerprint, read_table
+from backends.ipvs.names import LINK, SETS, TABLES
 from backends.ipvs.objects import Balance, Drain, Real, Server, Sysctl, Timeouts, Vip
 from backends.ipvs.parameters import read_sysctls, set_sysctls
 from backends.ipvs.sockets import Refusals, Sockets, note
 from backends.ipvs.steps import Request
 from backends.ipvs.vip_link import VipLink
 from kproxy.core.chains import parse_chains
-from kproxy.core.document import OBSERVED, Change, Content, Document, ObjectId, Owner
+from kproxy.core.document import LEAVING, OBSERVED, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
+from kproxy.effects import chain_watch
 from kproxy.effects.process import ProcessTimeout, Run
 from kproxy.effects.xtables import Tools
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.attributes import Malformed
+from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Outcome
 
 TIMEOUT_S: Final = 60.0
@@ -62,11 +67,36 @@ class IpvsKernel:
 
     def observe(self) -> Document:
         """What of ours stands; a leaving real server is shown when it is to be removed. ObserveFailed if unreadable."""
+        due: dict[ObjectId, Content] = {}
         try:
-            found = dict(self._read())
+            found = dict(self._read(due))
         except (OSError, Malformed, KeyError, ProcessTimeout, UnsupportedHost) as error:
             raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
-        return {OBSERVED: found} if found else {}
+        return {owner: fragment for owner, fragment in ((OBSERVED, found), (LEAVING, due)) if fragment}
+
+    def interest(self) -> Interest:
+        """Our chains and jumps, and our link with its addresses; of servers, sets and parameters nothing is told."""
+        told = chain_watch.interest_in(self._family, self._tools.variant, TABLES)
+        return msgspec.structs.replace(told, link=LINK, is_partial=True)
+
+    def is_own(self, touch: Touch) -> bool:
+        """Whether it is as our addresses are to be, or came of our sockets or programs."""
+        if touch.address:
+            return (touch.address in self._vips.standing) != touch.is_gone
+        return touch.port == self._sockets.route.port or chain_watch.is_of_our_program(touch)
+
+    def glance(self) -> Hashable:
+        """Virtual servers without their counters, members of our sets, parameters, and legacy chains."""
+        try:
+            own = SETS[self._family].prefix.encode()
+            sets_now = b"".join(one.payload for one in self._sockets.dump_sets() if own in one.payload)
+            parameters = tuple(read_sysctls(sorted(self._sysctls)))
+            return fingerprint(read_table(), sets_now), parameters, self._glance_at_chains()
+        except (OSError, Malformed) as error:
+            raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
+
+    def _glance_at_chains(self) -> bytes:
+        return chain_watch.glance_at(self._family, self._tools.variant, TABLES)
 
     def apply(self, change: Change) -> Outcome:
         """Make the change; ApplyRejected if something is refused that is not one Service's alone."""
@@ -86,14 +116,17 @@ class IpvsKernel:
         """Nothing: IPVS has no way of trying a change without its being in force."""
         return Outcome()
 
-    def _read(self) -> Iterator[tuple[ObjectId, Content]]:
+    def _read(self, due: dict[ObjectId, Content]) -> Iterator[tuple[ObjectId, Content]]:
+        """What stands; leaving real servers whose time has come go to `due`."""
         yield from ((Drain(server), drain_s) for server, drain_s in self._drains.items())
         now_s = int(self._clock())
         for server, balance in self._servers():
             yield server, balance
             for found in self._reals(server):
-                if not found.deadline or drain.is_due(found, now_s):
+                if not found.deadline:
                     yield found.real, found.weight
+                elif drain.is_due(found, now_s):
+                    due[found.real] = found.weight
         yield from self._read_sets()
         for table in TABLES:
             yield from parse_chains(self._save(table)).items()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
+from kproxy.core.chains import subject_of as chain_subject
+from kproxy.core.document import ObjectId
 from kproxy.core.values import Protocol, Value
 
 
@@ -142,3 +144,21 @@ def member_text(member: Member) -> str:
     if not member.other:
         return text
     return f"{text},{member.other}/{member.prefix}" if member.prefix >= 0 else f"{text},{member.other}"
+
+
+KINDS_OF_OBJECT: Final = {
+    Server: "virtual server",
+    Real: "real server",
+    Vip: "address",
+    SetId: "set",
+    Member: "set member",
+    Drain: "drain time",
+    Sysctl: "kernel parameter",
+    Timeouts: "timeouts",
+}
+
+
+def subject_of(key: ObjectId) -> tuple[str, str]:
+    """What kind of object an id stands for, and its name for people."""
+    kind = KINDS_OF_OBJECT.get(type(key))
+    return (kind, str(key).removeprefix(f"{kind} ")) if kind else chain_subject(key)

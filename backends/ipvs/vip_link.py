@@ -26,11 +26,14 @@ class VipLink:
         self._family = family
         self._sockets = sockets
         self._elsewhere: frozenset[str] = frozenset()
+        self.standing: frozenset[str] = frozenset()
+        """The addresses that are to be on our link, after the last look and all that was written since."""
 
     def read(self, listed: Collection[str]) -> Iterator[tuple[Vip, bool]]:
         """Our addresses; one is right (True) if it is on our link and in the set (`listed`), or only on another."""
         here, elsewhere = self._addresses(self._index())
         self._elsewhere &= elsewhere
+        self.standing = here
         for address in {*listed, *here, *self._elsewhere}:
             ours = address in listed and address in here
             yield Vip(address), ours or (address in self._elsewhere and address not in listed and address not in here)
@@ -44,6 +47,7 @@ class VipLink:
         elsewhere = self._addresses(link)[1]
         self._elsewhere |= elsewhere & {vip.address for vip, _ in coming}
         ours = [(vip, one.owner) for vip, one in coming if vip.address not in elsewhere]
+        self.standing |= {vip.address for vip, _ in ours}
         self._sockets.send([steps.vip_member(vip, owner, self._family, add=True) for vip, owner in ours], refusals)
         self._sockets.send([_new(vip, owner, link) for vip, owner in ours], refusals)
 
@@ -53,6 +57,7 @@ class VipLink:
         if not leaving:
             return
         self._elsewhere -= {vip.address for vip, _ in leaving}
+        self.standing -= {vip.address for vip, _ in leaving}
         gone = [steps.vip_member(vip, owner, self._family, add=False) for vip, owner in leaving]
         self._sockets.send(gone, refusals)
         if link := self._index():

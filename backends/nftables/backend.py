@@ -10,16 +10,16 @@ from backends.nftables.compile import compile_plan
 from backends.nftables.encode import SUBSYSTEM, requests
 from backends.nftables.kernel import NftablesKernel, reason
 from backends.nftables.probe import probe_changes
-from backends.nftables.render import render, render_change
+from backends.nftables.render import describe, render, render_change
 from backends.nftables.trace import trace
-from kproxy.core.document import Change, Document
+from kproxy.core.document import Change, Content, Document, ObjectId
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import PRIMARY, Host, Traits
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Value
 from kproxy.effects.netlink import NetlinkSocket
 from kproxy.errors import UnsupportedHost
-from kproxy.ports import Compiled
+from kproxy.ports import Compiled, Subject
 
 TRAITS: Final = Traits(
     unlisted=Unlisted.REJECT,
@@ -47,6 +47,13 @@ class NftablesBackend(Value, frozen=True):
     def render_change(self, family: Family, change: Change) -> str:
         """A change line by line."""
         return render_change(family, change)
+
+    def subject(self, family: Family, key: ObjectId, content: Content) -> Subject:
+        """Of an element also what it leads to."""
+        if isinstance(key, bytes):
+            return Subject("element", describe(family, key, content)[0].removeprefix("element "))
+        kind, _, name = str(key).partition(" ")
+        return Subject(kind, name)
 
     def trace(self, family: Family, document: Document, packet: Packet, host: Host) -> Trace:
         """Walk the Document's rules as the kernel would."""

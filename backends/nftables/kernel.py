@@ -35,6 +35,7 @@ from kproxy.effects.netlink import WHOLE_BATCH, NetlinkSocket
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed
 from kproxy.netlink.attributes import Malformed, text
 from kproxy.netlink.messages import Ack, Message, netfilter
+from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Outcome, Refusal
 
 MAX_ROUNDS = 32
@@ -63,6 +64,17 @@ class NftablesKernel:
             return parse(self._family, tables, self._dump(GETCHAIN), self._dump(GETRULE), sets, elements)
         except (OSError, Malformed, KeyError) as error:
             raise ObserveFailed(f"table {self._label} cannot be read: {error!r}") from error
+
+    def interest(self) -> Interest:
+        """All of our table; the kernel tells of every change."""
+        return Interest(self._family, frozenset({TABLE_NAME}), ports=frozenset({self._socket.port}))
+
+    def is_own(self, touch: Touch) -> bool:
+        """Whether it came of our socket."""
+        return touch.port == self._socket.port
+
+    def glance(self) -> None:
+        """Nothing is left untold."""
 
     def apply(self, change: Change) -> Outcome:
         """Make the change in one transaction, or in as many as refusals demand; see the module's text."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
-from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Trouble
+from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Touched, Trouble
+from kproxy.agent.watch import Watch, how_noticed, written
 from kproxy.core.changes import changed_keys
 from kproxy.core.host import Settings
 from kproxy.core.model import Applied, EndpointSlice, Event, Kind
@@ -21,23 +22,24 @@ from kproxy.core.plan import NodePlan
 from kproxy.core.schedule import Pace, began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family
+from kproxy.core.vigil import LOOK_SHARE, is_worth_a_look, look_at, waits, wrote
 from kproxy.effects.network import Sysctl
+from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Outcome
+from kproxy.report.drift import Drift, Noticed, drift_of
 from kproxy.report.news import Heard, Synced, Troubled
-from kproxy.sync import Pass, sync_family
+from kproxy.sync import Pass, suspected, sync_family
 
 NODE_WAIT_S = 3.0
 """How long the first sync waits for the Node object once Services and EndpointSlices are there."""
 MOST_TRIGGERS = 1000
 """How many are remembered while syncs fail."""
-LOOK_SHARE = 0.01
-"""What share of the time looking at the kernel may take."""
 
 
 class Agent:
     """One node's agent.
 
-    `put`, `fail`, `move`, `configure` and `state` are for any thread, `stop` for signal handlers too.
+    `put`, `fail`, `move`, `touch`, `configure` and `state` are for any thread, `stop` for signal handlers too.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -47,6 +49,7 @@ class Agent:
         self.sides = {family: Side(pace=setup.pace) for family in setup.kernels}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._teller = Teller(setup.log, setup.clock)
+        self._watch = Watch(setup.kernels, setup.clock, self._teller.trouble)
         self._synced_at: float | None = None
         self._ensured: set[Sysctl] = set()
         self._stopped = False
@@ -63,6 +66,15 @@ class Agent:
     def move(self, addresses: frozenset[str]) -> None:
         """Take over this node's addresses."""
         self._send(Addresses(addresses))
+
+    def touch(self, touch: Touch) -> None:
+        """Take note that somebody may have changed our rules."""
+        self._send(Touched(touch))
+
+    @property
+    def interests(self) -> Sequence[Interest]:
+        """Which notifications of the kernel are worth a `touch`."""
+        return self._watch.interests
 
     def configure(self, settings: Settings, pace: Pace, primary: tuple[str, ...]) -> None:
         """Take over another configuration."""
@@ -106,9 +118,13 @@ class Agent:
         start = self._start_at()
         if start is None:
             return None
-        due = [next_due(side.schedule, side.pace) for side in self.sides.values()]
+        due = [self._due(family, side) for family, side in self.sides.items()]
         wanted = [max(at, start) for at in due if at is not None]
         return max(min(wanted) - now, 0.0) if wanted else None
+
+    def _due(self, family: Family, side: Side) -> float | None:
+        """When a family wants something done; None: nothing as it is."""
+        return shorter(next_due(side.schedule, side.pace), self._watch.due(family, side))
 
     def _start_at(self) -> float | None:
         """From when on anything may be programmed; None as long as the cluster is half known."""
@@ -129,15 +145,7 @@ class Agent:
         events = [event for message in messages if isinstance(message, Events) for event in message.events]
         self._take(events)
         for message in messages:
-            if isinstance(message, Trouble):
-                self._teller.trouble(message.error)
-                self.setup.tell(Troubled(message.error))
-            elif isinstance(message, Addresses):
-                self.host = msgspec.structs.replace(self.host, addresses=message.addresses)
-            elif isinstance(message, Reconfigure):
-                self._reconfigure(message)
-            elif isinstance(message, Stop):
-                self._stopped = True
+            self._obey(message)
         if self.snapshot is not before[0] or self.host != before[1] or self.setup is not before[2]:
             now = self.setup.clock()
             for family, side in self.sides.items():
@@ -148,6 +156,21 @@ class Agent:
             services = len(changed_keys(before[0].services, self.snapshot.services))
             endpoints = len(changed_keys(before[0].slices, self.snapshot.slices))
             self.setup.tell(Heard(self.setup.wall(), tuple(self.sides), services, endpoints))
+
+    def _obey(self, message: Message) -> None:
+        """Take over a message that is not of events."""
+        if isinstance(message, Trouble):
+            self._teller.trouble(message.error)
+            self.setup.tell(Troubled(message.error))
+        elif isinstance(message, Addresses):
+            self.host = msgspec.structs.replace(self.host, addresses=message.addresses)
+        elif isinstance(message, Reconfigure):
+            self._reconfigure(message)
+        elif isinstance(message, Touched) and message.touch.family in self.sides:
+            family = message.touch.family
+            self.sides[family] = self._watch.heard(self.sides[family], message.touch)
+        elif isinstance(message, Stop):
+            self._stopped = True
 
     def _reconfigure(self, wanted: Reconfigure) -> None:
         """Follow another configuration from the next pass on; what stands keeps its pace of looks until then."""
@@ -169,20 +192,19 @@ class Agent:
         start, now = self._start_at(), self.setup.clock()
         if start is None or start > now:
             return
-        for family, side in self.sides.items():
-            due = next_due(side.schedule, side.pace)
+        for family in self.sides:
+            side = self.sides[family] = self._watch.glance(family, self.sides[family])
+            due = shorter(next_due(side.schedule, side.pace), look_at(side.vigil))
             if due is not None and due <= now:
                 self.sides[family] = self._sync(family, side)
 
     def _sync(self, family: Family, side: Side) -> Side:
         """One pass of one family, and all that follows from it."""
         setup, start = self.setup, self.setup.clock()
-        world = side.world
-        if look_is_due(side.schedule, side.pace, start):
-            world = msgspec.structs.replace(world, applied=None)
-        observed = world.applied is None
+        doubted = is_worth_a_look(side.vigil, start)
         if setup.cleaner is not None:
             setup.cleaner.changing(family)
+        world = suspected(side.world) if doubted or look_is_due(side.schedule, side.pace, start) else side.world
         done = sync_family(
             world, self.snapshot, setup.settings, self.host, family, setup.backend, setup.kernels[family]
         )
@@ -192,14 +214,23 @@ class Agent:
         self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=side.error is not None)
         if setup.cleaner is not None and done.error is None and done.world.planned is not None:
             setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
-        after = self._after(side, done, start, took_s, observed=observed)
-        setup.tell(self._news(family, side, after, done, took_s, observed=observed))
+        after = self._after(side, done, start, took_s)
+        drift = self._drift(family, side, done, noticed=how_noticed(side.vigil) if doubted else Noticed.LOOKED)
+        self._teller.drifted(family, drift, took_s, wait_s=waits(after.vigil))
+        setup.tell(self._news(family, side, after, done, took_s, drift))
+        if done.change:
+            self.sides.update(written(self.sides.items()))
         return after
 
-    def _news(self, family: Family, side: Side, after: Side, done: Pass, took_s: float, *, observed: bool) -> Synced:
+    def _drift(self, family: Family, side: Side, done: Pass, *, noticed: Noticed) -> Drift:
+        """What others did to a family's rules, as far as a pass has put it right."""
+        if done.error is not None or not done.drift:
+            return Drift()
+        return drift_of(done.drift, self.setup.backend, family, noticed, side.vigil.by)
+
+    def _news(self, family: Family, side: Side, after: Side, done: Pass, took_s: float, drift: Drift) -> Synced:
         """What is told of a pass."""
         known = after.world.planned
-        is_same = known is not None and side.world.planned is not None and known.plan is side.world.planned.plan
         since = side.schedule.unapplied_since
         return Synced(
             at=self.setup.wall(),
@@ -207,14 +238,14 @@ class Agent:
             backend=self.setup.backend.name,
             took_s=took_s,
             stages=done.stages,
-            observed=observed,
+            observed=done.observed,
             change=done.change,
             refusals=done.outcome.refusals,
             error=done.error,
             plan=known.plan if known else None,
             waited_s=None if since is None else self.setup.clock() - since,
             programming_s=tuple(self.setup.wall() - at for at in side.triggers),
-            drifted=bool(observed and is_same and side.world.applied is not None and done.change),
+            drift=drift,
         )
 
     def _follow_plan(self, family: Family, side: Side, plan: NodePlan) -> None:
@@ -225,23 +256,25 @@ class Agent:
         if plan.loopback_node_ports:
             self._ensure(ROUTE_LOCALNET)
 
-    def _after(self, side: Side, done: Pass, start: float, took_s: float, *, observed: bool) -> Side:
+    def _after(self, side: Side, done: Pass, start: float, took_s: float) -> Side:
         """The family's state after a pass."""
         failed, refusals = done.error is not None, len(done.outcome.refusals)
         pace = side.pace
-        if observed and not (failed or done.change):
+        if done.observed and not (failed or done.change):
             look_s = max(self.setup.pace.observe_every_s, took_s / LOOK_SHARE)
             pace = msgspec.structs.replace(pace, observe_every_s=look_s)
         success = not failed and not refusals
-        return Side(
-            ended(began(side.schedule, start), start + took_s, success=success, observed=observed),
-            pace,
-            done.world,
-            side.counters.after(done.change, took_s, refusals, failed=failed),
-            done.error,
-            self.setup.wall() if success else side.updated_at,
-            () if success else side.triggers,
+        after = Side(
+            schedule=ended(began(side.schedule, start), start + took_s, success=success, observed=done.observed),
+            pace=pace,
+            world=done.world,
+            counters=side.counters.after(done.change, took_s, refusals, failed=failed),
+            error=done.error,
+            updated_at=self.setup.wall() if success else side.updated_at,
+            vigil=wrote(side.vigil) if done.change else side.vigil,
+            triggers=() if success else side.triggers,
         )
+        return self._watch.observed(after, took_s) if done.observed else after
 
     def _ensure(self, sysctl: Sysctl) -> None:
         """Set a sysctl, once; what refuses it is told with its consequence."""

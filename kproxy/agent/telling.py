@@ -10,6 +10,7 @@ from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import Refused, Sysctl
 from kproxy.errors import KernelError, ParseError
 from kproxy.report.changes import services_of, summary
+from kproxy.report.drift import Drift
 from kproxy.sync import Pass
 
 REMIND_S = 60.0
@@ -95,6 +96,27 @@ class Teller:
                 objects=summary(done.change),
                 took_ms=round(took_s * 1000, 1),
                 **({"services": named} if named else {}),
+            )
+
+    def drifted(self, family: Family, drift: Drift, took_s: float, *, wait_s: float) -> None:
+        """What others did to our rules was put right; `wait_s` is how long the next time will have to wait."""
+        if not drift:
+            return
+        log = self._log.bind(family=family.label)
+        log.warning(
+            "rules were changed by others and are put right",
+            what=drift.summary,
+            objects=drift.examples,
+            by=", ".join(drift.by) or "unknown",
+            noticed=drift.noticed,
+            took_ms=round(took_s * 1000, 1),
+        )
+        if wait_s and self._said.is_due((family, "fought"), self._clock(), REMIND_S):
+            log.warning(
+                "others keep changing our rules",
+                by=", ".join(drift.by) or "unknown",
+                consequence=f"they are put right every {wait_s:.1f} s only, to save processor time",
+                remedy="find out what it wants, and let one program own these rules",
             )
 
     def _failure(self, log: Logger, family: Family, error: KernelError) -> None:

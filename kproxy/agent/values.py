@@ -11,9 +11,11 @@ from kproxy.core.model import Event
 from kproxy.core.schedule import Pace, Schedule
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value
+from kproxy.core.vigil import Vigil
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import Refused, Sysctl, ensure
 from kproxy.errors import KernelError
+from kproxy.netlink.notices import Touch
 from kproxy.ports import Backend, Kernel
 from kproxy.report.counters import SyncCounters
 from kproxy.report.news import News
@@ -47,11 +49,17 @@ class Reconfigure(Value, frozen=True):
     """The node's primary addresses, as `Host.primary`."""
 
 
+class Touched(Value, frozen=True):
+    """Somebody may have changed rules of ours."""
+
+    touch: Touch
+
+
 class Stop(Value, frozen=True):
     """The agent is to end."""
 
 
-Message = Events | Trouble | Addresses | Reconfigure | Stop
+Message = Events | Trouble | Addresses | Reconfigure | Touched | Stop
 
 
 def unheard(_news: News) -> None:
@@ -96,6 +104,8 @@ class Side(Value, frozen=True):
     """Why the last sync failed."""
     updated_at: float | None = None
     """When a sync last succeeded, in seconds since the epoch."""
+    vigil: Vigil = Vigil()
+    """What is known of others who may have changed our rules."""
     triggers: tuple[float, ...] = ()
     """When that was changed which the next sync takes up, as far as endpoints say it; seconds since the epoch."""
 

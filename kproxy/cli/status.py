@@ -65,10 +65,18 @@ def _ago(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:.1f} s ago"
 
 
+def _drift(drift: Mapping[str, Any]) -> str:
+    times = "once" if drift["repairs"] == 1 else f"{drift['repairs']} times, last"
+    by = f" by {', '.join(drift['lastBy'])}" if drift["lastBy"] else ""
+    return f"others changed our rules {times}{by} at {drift['last']}: {drift['lastWhat']}; all is put right"
+
+
 def _remarks(found: Mapping[str, Any]) -> Iterator[str]:
     for name, one in found["families"].items():
         if one["error"]:
             yield f"{name}: the last sync failed, {one['failuresInARow']} in a row: {one['error']}"
+        if one["drift"]["repairs"]:
+            yield f"{name}: {_drift(one['drift'])}"
         if one["conflicts"]:
             yield f"{name}: {one['conflicts']} claims are lost to other Services; kproxy services names them"
     if found["config"]["error"]:

@@ -22,6 +22,8 @@ Document: TypeAlias = Mapping[Owner, Fragment]
 
 BASE: Owner = "base"
 """The owner of what stands whether or not there are Services."""
+LEAVING: Owner = "leaving"
+"""The owner of what `observe` shows only because it is to go now: we let go of it, so removing it is no repair."""
 OBSERVED: Owner = "kernel"
 """The owner of what was read back: a kernel does not know whose a rule or a virtual server is."""
 

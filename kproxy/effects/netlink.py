@@ -13,10 +13,12 @@ bytes that are no netlink.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -42,7 +44,13 @@ NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
+SO_ATTACH_FILTER = 26
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+FILTER_STEP: Final = struct.Struct("=HBBI")
+"""struct sock_filter of the classic packet filter (linux/filter.h)."""
+_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_PORT_OFFSET = 12
+"""Of nlmsg_pid in a message's header."""
 
 RECEIVE_BYTES: Final = 1 << 16
 """The kernel never fills more than half of it in a dump; a larger one costs a memory mapping per buffer."""
@@ -123,9 +131,25 @@ class NetlinkSocket:
                 _raise_for(read_ack(final))
             yield buffer
 
+    def fileno(self) -> int:
+        """The descriptor, to poll for events."""
+        return self._socket.fileno()
+
+    @property
+    def port(self) -> int:
+        """The netlink port by which the kernel tells others what came from this socket."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def join(self, group: int) -> None:
         """Receive the events of a multicast group from now on; use a socket of its own for that."""
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def ignore(self, ports: Collection[int]) -> None:
+        """Let the kernel drop the events that came of these ports, before they fill the buffer; call it once."""
+        code = ctypes.create_string_buffer(filter_code(ports))
+        program = struct.pack("@HP", len(code) // FILTER_STEP.size, ctypes.addressof(code))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def events(self, timeout_s: float | None) -> bytes | None:
         """The next buffer of events, None if there is none in time; OSError with ENOBUFS where some were lost."""
@@ -262,3 +286,11 @@ def _batch(
 def _raise_for(ack: Ack) -> None:
     if ack.error:
         raise OSError(ack.error, ack.text or os.strerror(ack.error))
+
+
+def filter_code(ports: Collection[int]) -> bytes:
+    """A packet filter that drops what begins with a message of one of these ports (at most 255 of them)."""
+    words = [int.from_bytes(struct.pack("=I", port), "big") for port in ports]
+    steps = [FILTER_STEP.pack(_LOAD_WORD, 0, 0, _PORT_OFFSET)]
+    steps += [FILTER_STEP.pack(_JUMP_IF_EQUAL, len(words) - place, 0, word) for place, word in enumerate(words)]
+    return b"".join([*steps, FILTER_STEP.pack(_RETURN, 0, 0, 0xFFFFFFFF), FILTER_STEP.pack(_RETURN, 0, 0, 0)])

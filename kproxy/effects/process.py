@@ -8,8 +8,10 @@ missing program and a silent one are errors.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -18,6 +20,13 @@ from kproxy.errors import KproxyError, UnsupportedHost
 
 SYSTEM_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for after the caller's PATH, which often lacks the sbin directories."""
+
+
+REMEMBERED_S = 60.0
+"""For how long after its end a program is known as ours: what it did may be told of a little later."""
+
+_ours_until: dict[int, float] = {}
+"""Until when (monotonic) a process id is that of a program of ours."""
 
 
 class Result(Value, frozen=True):
@@ -44,16 +53,37 @@ def run(argv: Sequence[str], stdin: str, timeout_s: float) -> Result:
         ProcessTimeout: it was killed after `timeout_s` seconds.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell; who calls names the program
-            list(argv),
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env={"PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PLACES}".lstrip(":"), "LC_ALL": "C"},
-        )
+        status, output, errors = _communicate(argv, stdin.encode(), timeout_s)
     except (FileNotFoundError, PermissionError) as error:
         raise UnsupportedHost(f"{argv[0]} cannot be started: {error.strerror}; install it, or run as root") from error
     except subprocess.TimeoutExpired as error:
         raise ProcessTimeout(f"{argv[0]} did not end within {timeout_s:g} s and was killed") from error
-    return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return Result(status, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+def _communicate(argv: Sequence[str], stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
+    environment = {"PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PLACES}".lstrip(":"), "LC_ALL": "C"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:  # noqa: S603 - no shell; who calls names the program
+        _ours_until[child.pid] = math.inf
+        try:
+            output, errors = child.communicate(stdin, timeout_s)
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            _remember(child.pid)
+    return child.returncode, output, errors
+
+
+def is_lately_ours(process: int) -> bool:
+    """Whether this is the process id of a program that `run` started, running or ended not `REMEMBERED_S` ago."""
+    return time.monotonic() < _ours_until.get(process, -math.inf)
+
+
+def _remember(process: int) -> None:
+    """Keep a program that ends for a while, and forget those that ended long ago: their numbers are given again."""
+    now = time.monotonic()
+    _ours_until[process] = now + REMEMBERED_S
+    for old in [one for one, until in _ours_until.copy().items() if until < now]:
+        _ours_until.pop(old, None)

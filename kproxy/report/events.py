@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kproxy.core.values import ObjectKey, Value
+from kproxy.core.values import Family, ObjectKey, Value
+from kproxy.report.drift import Drift
 
 CONTROLLER = "kproxy"
 NODE_NAMESPACE = "default"
@@ -32,6 +33,13 @@ class Post(Value, frozen=True):
 
     path: str
     body: bytes
+
+
+def drifted(family: Family, drift: Drift) -> Remark:
+    """That others changed our rules of a family, which are put right."""
+    by = f" by {', '.join(drift.by)}" if drift.by else ""
+    note = f"{family.label} rules were changed{by} and are put right: {drift.summary} ({drift.examples})"
+    return Remark("RulesDrifted", note, "RepairRules")
 
 
 def event_post(remark: Remark, node: str, at: float, unique: str) -> Post:

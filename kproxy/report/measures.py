@@ -11,6 +11,7 @@ from kproxy.core.metrics import Measure
 from kproxy.core.plan import Action, NodePlan, PortPlan
 from kproxy.core.values import Family
 from kproxy.errors import ParseError
+from kproxy.report.drift import Drift
 from kproxy.report.news import Cleaned, Heard, News, Probed, Reloaded, Synced, Troubled, WatchBegan
 
 RULES = "kubeproxy_sync_proxy_rules_"
@@ -50,8 +51,7 @@ def _(news: Synced) -> Iterator[Measure]:
     change = news.change
     for word, part in (("added", change.added), ("changed", change.changed), ("removed", change.removed)):
         yield Measure("kproxy_sync_objects_total", len(part), (*family, word))
-        if news.drifted:
-            yield Measure("kproxy_drifted_objects_total", len(part), family)
+    yield from _drift(news.drift, family)
     if news.backend == IPTABLES:
         written = [(key, one.content) for key, one in change.added.items()]
         written += [(key, one.new) for key, one in change.changed.items()]
@@ -62,6 +62,13 @@ def _(news: Synced) -> Iterator[Measure]:
             yield Measure("kubeproxy_network_programming_duration_seconds", took_s, family)
         if news.waited_s is not None:
             yield Measure("kproxy_change_to_kernel_duration_seconds", news.waited_s, family)
+
+
+def _drift(drift: Drift, family: tuple[str, ...]) -> Iterator[Measure]:
+    for (kind, deed), count in drift.counts.items():
+        yield Measure("kproxy_drift_objects_total", count, (*family, kind, deed))
+    if drift:
+        yield Measure("kproxy_drift_repairs_total", 1, (*family, drift.noticed))
 
 
 def rule_measures(family: Family, document: Document) -> Iterator[Measure]:

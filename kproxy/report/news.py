@@ -13,6 +13,7 @@ from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
 from kproxy.errors import KernelError
 from kproxy.ports import Refusal
+from kproxy.report.drift import Drift
 
 
 class Heard(Value, frozen=True):
@@ -45,8 +46,8 @@ class Synced(Value, frozen=True):
     """Since when the oldest change in it was known; None: it took up none."""
     programming_s: tuple[float, ...]
     """How long ago each change of endpoints was triggered that is in force with this pass."""
-    drifted: bool
-    """Whether the kernel was not as the last pass had left it, though nothing else had changed."""
+    drift: Drift = Drift()
+    """In what the kernel was not as the last pass had left it, which is now put right."""
 
     @property
     def success(self) -> bool:

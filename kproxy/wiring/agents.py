@@ -21,8 +21,9 @@ from kproxy.core.schedule import Pace
 from kproxy.effects import oom
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import AddressWatch
+from kproxy.effects.notices import Notices
 from kproxy.effects.systemd import Notifier, notifier
-from kproxy.errors import KproxyError
+from kproxy.errors import KproxyError, ObserveFailed
 from kproxy.report import news
 from kproxy.report.events import Remark
 from kproxy.wiring.backends import choose, close_all
@@ -84,6 +85,8 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         watch = AddressWatch()
         watch.start(running.agent.move, running.agent.fail)
         stack.callback(watch.stop)
+        if not once:
+            stack.enter_context(heeding(running.agent, log))
         source.start(running.agent.put, running.agent.fail)
         stack.callback(source.stop)
         yield running
@@ -121,6 +124,22 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
         finally:
             systemd.stopping()
             cleaner.stop()
+
+
+@contextlib.contextmanager
+def heeding(agent: Agent, log: Logger) -> Iterator[None]:
+    """Hand the kernel's notifications about our rules to the agent; without them it looks every now and then only."""
+    try:
+        notices = Notices(agent.interests)
+    except ObserveFailed as error:
+        log.warning("changes by others are noticed late", error=str(error))
+        yield
+        return
+    notices.start(agent.touch, agent.fail)
+    try:
+        yield
+    finally:
+        notices.stop()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from conntrack.collector import Collector
@@ -23,7 +24,8 @@ from kproxy.effects.http import Answer, HttpServer, Site, bind_tcp
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.metrics import Metrics
 from kproxy.errors import ConfigError
-from kproxy.report.events import Remark
+from kproxy.report.drift import Drifts
+from kproxy.report.events import Remark, drifted
 from kproxy.report.health import Health
 from kproxy.report.measures import RULES, measures
 from kproxy.report.news import Heard, News, Reloaded, Synced
@@ -35,6 +37,8 @@ from kproxy.wiring.views import gauges, health_of
 RETRY_S = 5.0
 """How often an address that cannot be bound is tried again (kube-proxy's interval)."""
 
+DRIFT_EVENT_S = 600.0
+"""How often an Event tells of drift, whatever its size: the log and the metrics tell all of it."""
 
 Record = Callable[[Remark], None]
 
@@ -63,7 +67,7 @@ class Front:
         self._record = record
         self._said = Recurrence()
         self._checks: HealthChecks | None = None
-        self._drifted: dict[Family, int] = {}
+        self._drifts: dict[Family, Drifts] = {}
         self._pending: dict[Family, tuple[int, int]] = {}
         """Changed Services and endpoints that are not in force."""
         self._reloads = Reloads()
@@ -82,8 +86,9 @@ class Front:
         if isinstance(news, Synced):
             if news.success:
                 self._pending[news.family] = 0, 0
-            changed = len(news.change.added) + len(news.change.changed) + len(news.change.removed)
-            self._drifted[news.family] = self._drifted.get(news.family, 0) + news.drifted * changed
+            self._drifts[news.family] = self._drifts.get(news.family, Drifts()).after(news.drift, news.at)
+            if news.drift and self._said.is_due((news.family, drifted), time.monotonic(), DRIFT_EVENT_S):
+                self._record(drifted(news.family, news.drift))
             if self._checks is not None and news.error is None and news.plan is not None:
                 self._checks.follow(news.plan)
 
@@ -169,7 +174,7 @@ class Front:
         listeners = [f"{name} {door.place}" for name, (door, _) in sorted(self._open.items())]
         if self._checks is not None:
             listeners += [f"health check of {key} {place}" for place, key in self._checks.listeners]
-        return status_json(self._state(), self.health(), self._facts, self._reloads, self._drifted, listeners)
+        return status_json(self._state(), self.health(), self._facts, self._reloads, self._drifts, listeners)
 
     def _missing(self) -> Sequence[Door]:
         return [door for name, door in self._wanted.items() if name not in self._open]

@@ -10,6 +10,7 @@ from kproxy.agent import State
 from kproxy.agent.values import Side
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
+from kproxy.report.drift import Drifts
 from kproxy.report.health import Health
 from kproxy.wiring.views import is_in_time, waiting_s
 
@@ -38,7 +39,12 @@ class Reloads(Value, frozen=True):
 
 
 def status_json(
-    state: State, health: Health, facts: Facts, reloads: Reloads, drifts: Mapping[Family, int], listeners: Sequence[str]
+    state: State,
+    health: Health,
+    facts: Facts,
+    reloads: Reloads,
+    drifts: Mapping[Family, Drifts],
+    listeners: Sequence[str],
 ) -> Mapping[str, object]:
     """The whole status. Times are RFC 3339, durations in seconds."""
     return {
@@ -51,7 +57,9 @@ def status_json(
         "ready": health.ready,
         "healthy": health.healthy,
         "nodeEligible": health.node_eligible,
-        "families": {family.label: _family(state, side, drifts.get(family, 0)) for family, side in state.sides.items()},
+        "families": {
+            family.label: _family(state, side, drifts.get(family, Drifts())) for family, side in state.sides.items()
+        },
         "config": {
             "file": reloads.path,
             "reloads": reloads.applied,
@@ -62,7 +70,7 @@ def status_json(
     }
 
 
-def _family(state: State, side: Side, drifted: int) -> Mapping[str, object]:
+def _family(state: State, side: Side, drifts: Drifts) -> Mapping[str, object]:
     waited_s = waiting_s(state, side)
     error = str(side.error) if side.error is not None else None
     return {
@@ -76,9 +84,23 @@ def _family(state: State, side: Side, drifted: int) -> Mapping[str, object]:
         "syncs": side.counters.syncs,
         "failures": side.counters.failures,
         "refusals": side.counters.refusals,
-        "driftedObjects": drifted,
+        "driftedObjects": drifts.objects,
+        "drift": _drift(drifts),
         **_counts(side.world.planned.plan if side.world.planned else None),
         "objects": sum(map(len, side.world.compiled.document.values())) if side.world.compiled else 0,
+    }
+
+
+def _drift(drifts: Drifts) -> Mapping[str, object]:
+    last = drifts.last
+    return {
+        "objects": drifts.objects,
+        "repairs": drifts.repairs,
+        "last": None if drifts.last_at is None else _moment(drifts.last_at),
+        "lastWhat": last.summary,
+        "lastObjects": list(last.named),
+        "lastBy": list(last.by),
+        "lastNoticed": str(last.noticed) if last else None,
     }
 
 

@@ -72,7 +72,7 @@ def foreign_rules(variant: Variant) -> list[str]:
 
 def with_kernel(variant: Variant, check: Callable[[IptablesKernel], None], family: Family = Family.IPV4) -> None:
     tools = Tools(variant, program(variant, "-save", family), program(variant, "-restore", family))
-    in_new_namespace(lambda: check(IptablesKernel(tools, process.run)))
+    in_new_namespace(lambda: check(IptablesKernel(tools, process.run, family)))
 
 
 def bring(kernel: IptablesKernel, want: Document) -> None:

@@ -30,7 +30,7 @@ def in_kernels(variant: Variant, check: Callable[[Kernels], None]) -> None:
     """Call with a door per family, in a namespace."""
 
     def body() -> None:
-        check({family: IptablesKernel(tools(variant, family), process.run) for family in Family})
+        check({family: IptablesKernel(tools(variant, family), process.run, family) for family in Family})
 
     in_new_namespace(body)
 

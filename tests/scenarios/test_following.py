@@ -11,6 +11,7 @@ from kproxy.core.model import Applied, Kind, Replaced
 from kproxy.core.schedule import Pace
 from kproxy.core.values import Family
 from kproxy.errors import ApplyTimeout, ParseError
+from kproxy.report.drift import Deed, Drift, Noticed
 from kproxy.report.news import Heard, News, Synced, Troubled
 from tests.fakes.stage import Stage, endpoint_slice, node, service
 
@@ -57,7 +58,7 @@ def test_a_change_is_told_with_its_age_and_its_trigger(stage: Stage, ear: Ear) -
     stage.clock.now += 0.5
     stage.agent.sync_due()
     told = ear.synced()[-1]
-    assert (told.observed, told.success, told.drifted) == (False, True, False)
+    assert (told.observed, told.success, told.drift) == (False, True, Drift())
     assert (told.waited_s, told.programming_s) == (0.5, (2.0,))
     assert ear.synced(Family.IPV6)[-1].programming_s == ()
 
@@ -76,12 +77,13 @@ def test_drift_is_told(stage: Stage, ear: Ear) -> None:
     stage.kernels[Family.IPV4].document = {}
     stage.step(after_s=31)
     told = ear.synced()[-1]
-    assert (told.observed, told.drifted, bool(told.change.added)) == (True, True, True)
+    assert (told.observed, told.drift.objects, told.drift.noticed) == (True, len(told.change.added), Noticed.LOOKED)
+    assert {deed for _, deed in told.drift.counts} == {Deed.REMOVED}
 
 
 def test_a_look_that_finds_all_as_it_was_is_no_drift(stage: Stage, ear: Ear) -> None:
     stage.step(after_s=31)
-    assert [(one.observed, one.drifted) for one in ear.synced()] == [(True, False), (True, False)]
+    assert [(one.observed, one.drift) for one in ear.synced()] == [(True, Drift()), (True, Drift())]
 
 
 def test_trouble_is_told(stage: Stage, ear: Ear) -> None:

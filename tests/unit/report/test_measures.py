@@ -8,6 +8,7 @@ from kproxy.core.plan import Action, Client, Frontend, FrontendKind, NodePlan, P
 from kproxy.core.values import Family, ObjectKey, Protocol
 from kproxy.errors import ApiDenied, ApplyTimeout, KernelError, ParseError
 from kproxy.ports import Refusal
+from kproxy.report.drift import Deed, Drift, Noticed
 from kproxy.report.measures import RULES, field_name, measures, plan_measures
 from kproxy.report.news import Cleaned, Heard, News, Probed, Reloaded, Synced, Troubled, WatchBegan
 
@@ -18,6 +19,9 @@ CHANGE = Change(
 )
 
 
+NO_DRIFT = Drift()
+
+
 def synced(
     *,
     backend: str = "iptables",
@@ -25,7 +29,7 @@ def synced(
     change: Change = CHANGE,
     refusals: tuple[Refusal, ...] = (),
     error: KernelError | None = None,
-    drifted: bool = False,
+    drift: Drift = NO_DRIFT,
 ) -> Synced:
     return Synced(
         at=1000.0,
@@ -40,7 +44,7 @@ def synced(
         plan=None,
         waited_s=0.5,
         programming_s=(0.7, 0.9),
-        drifted=drifted,
+        drift=drift,
     )
 
 
@@ -69,13 +73,16 @@ def test_a_partial_sync() -> None:
     assert {word: found["kproxy_sync_objects_total", "IPv4", word] for word in words} == words
     assert found[f"{RULES}iptables_last", "nat", "IPv4"] == 5
     assert found[f"{RULES}iptables_last", "filter", "IPv4"] == 1
-    assert ("kproxy_drifted_objects_total", "IPv4") not in found
+    assert not any("drift" in name for name, *_ in found)
 
 
 def test_a_full_sync_that_finds_drift() -> None:
-    found = told(synced(observed=True, drifted=True))
+    drift = Drift({("chain", Deed.REMOVED): 3, ("jump", Deed.ADDED): 1}, (), Noticed.TOLD)
+    found = told(synced(observed=True, drift=drift))
     assert found["kubeproxy_sync_full_proxy_rules_duration_seconds", "IPv4"] == 0.25
-    assert found["kproxy_drifted_objects_total", "IPv4"] == 4
+    assert found["kproxy_drift_objects_total", "IPv4", "chain", "removed"] == 3
+    assert found["kproxy_drift_objects_total", "IPv4", "jump", "added"] == 1
+    assert found["kproxy_drift_repairs_total", "IPv4", "notification"] == 1
 
 
 def test_rules_are_counted_for_iptables_alone() -> None:

@@ -51,38 +51,38 @@ def line_of(text: str, rule: str) -> int:
 
 def test_one_restore_carries_a_change_and_waits_for_the_lock() -> None:
     programs = Programs(ok())
-    assert IptablesKernel(TOOLS, programs.run).apply(CHANGE) == Outcome()
+    assert IptablesKernel(TOOLS, programs.run, Family.IPV4).apply(CHANGE) == Outcome()
     assert programs.argv == [["iptables-legacy-restore", "--noflush", "-w", "5"]]
     assert programs.stdin[0].count("COMMIT") == 2
 
 
 def test_a_check_commits_nothing() -> None:
     programs = Programs(ok())
-    IptablesKernel(TOOLS, programs.run).check(CHANGE)
+    IptablesKernel(TOOLS, programs.run, Family.IPV4).check(CHANGE)
     assert programs.argv == [["iptables-legacy-restore", "--noflush", "-w", "5", "--test"]]
 
 
 def test_a_lock_that_another_holds_is_a_time_out() -> None:
     held = "Another app is currently holding the xtables lock; still 0s 0us time ahead to have a chance"
     with pytest.raises(ApplyTimeout, match="held the xtables lock for 5 s"):
-        IptablesKernel(TOOLS, Programs(failed(held, 4)).run).apply(CHANGE)
+        IptablesKernel(TOOLS, Programs(failed(held, 4)).run, Family.IPV4).apply(CHANGE)
 
 
 def test_a_restore_that_does_not_end_is_a_time_out() -> None:
     programs = Programs(ProcessTimeout("iptables-legacy-restore did not end within 120 s and was killed"))
     with pytest.raises(ApplyTimeout, match="did not end within 120 s"):
-        IptablesKernel(TOOLS, programs.run).apply(CHANGE)
+        IptablesKernel(TOOLS, programs.run, Family.IPV4).apply(CHANGE)
 
 
 def test_a_refusal_without_a_line_is_told_as_it_is() -> None:
     with pytest.raises(ApplyRejected, match=r"a line that it does not name.*memory problem") as refusal:
-        IptablesKernel(TOOLS, Programs(failed("iptables-restore: memory problem")).run).apply(CHANGE)
+        IptablesKernel(TOOLS, Programs(failed("iptables-restore: memory problem")).run, Family.IPV4).apply(CHANGE)
     assert not refusal.value.owner
 
 
 def test_a_refused_leaf_is_its_services_though_the_tree_owns_the_chain() -> None:
     programs = Programs(ok())
-    kernel = IptablesKernel(TOOLS, programs.run)
+    kernel = IptablesKernel(TOOLS, programs.run, Family.IPV4)
     kernel.apply(CHANGE)
     (leaf,) = [line for line in programs.stdin[0].splitlines() if "-A KPROXY-VIPS" in line]
     programs.results = [failed(f"Error occurred at line: {line_of(programs.stdin[0], leaf)}", 2), ok()]
@@ -93,7 +93,7 @@ def test_a_refused_leaf_is_its_services_though_the_tree_owns_the_chain() -> None
 
 def test_when_even_taking_back_fails_it_is_said() -> None:
     programs = Programs(ok())
-    kernel = IptablesKernel(TOOLS, programs.run)
+    kernel = IptablesKernel(TOOLS, programs.run, Family.IPV4)
     kernel.apply(CHANGE)
     last = len(programs.stdin[0].splitlines())
     programs.results = [failed(f"iptables-restore: line {last} failed"), failed("iptables-restore: line 1 failed")]
@@ -108,12 +108,12 @@ def test_tables_that_cannot_be_read_are_said_so() -> None:
         ProcessTimeout("slow"),
     ):
         with pytest.raises(ObserveFailed, match=r"Permission denied|slow"):
-            IptablesKernel(TOOLS, Programs(answer).run).observe()
+            IptablesKernel(TOOLS, Programs(answer).run, Family.IPV4).observe()
 
 
 def test_reading_asks_for_our_tables_only() -> None:
     programs = Programs(ok(), ok())
-    assert IptablesKernel(TOOLS, programs.run).observe() == {}
+    assert IptablesKernel(TOOLS, programs.run, Family.IPV4).observe() == {}
     assert programs.argv == [["iptables-legacy-save", "-t", table] for table in ("nat", "filter")]
 
 
