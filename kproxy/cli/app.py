@@ -20,6 +20,7 @@ COMMANDS: Commands = {
     "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
     "cleanup": ("kproxy.cli.cleanup:cleanup", "Remove what kproxy, or kube-proxy, left in this kernel."),
     "doctor": ("kproxy.cli.doctor:doctor", "Look whether this machine can run kproxy."),
+    "support-bundle": ("kproxy.cli.support_bundle:support_bundle", "Gather in one file what a helper needs."),
     "check-config": ("kproxy.cli.check_config:check_config", "Check a configuration file before it is rolled out."),
     "completion": ("kproxy.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("kproxy.cli.version:version", "Print the version."),
