@@ -37,15 +37,13 @@ CONTROL_S = 15.0
 
 
 def bind(client: socket.socket, source: str) -> None:
-    """Bind to a source address, if there is one, and a datagram socket to a port that was not used before.
+    """Bind to a port that was not used before, and to a source address if there is one.
 
-    A datagram from an old port is no new connection.
+    A datagram from an old port is no new connection. IPVS takes what an endpoint answers for a part of the newest of
+    its connections with the same client, port and endpoint, ended ones included (docs/backends/ipvs.md); and sockets
+    that get their ports when they connect share them with others that connect elsewhere.
     """
-    if client.type != socket.SOCK_DGRAM:
-        if source:
-            client.bind((source, 0))
-        return
-    for port in FRESH_PORTS:
+    for port in FRESH_PORTS if client.type != socket.SOCK_RAW else (0,):
         try:
             client.bind((source, port))
         except OSError as error:
