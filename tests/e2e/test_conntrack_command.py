@@ -10,6 +10,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -243,13 +244,13 @@ def test_watch_follows_events_until_it_has_enough(manifests: str) -> None:
     def look() -> None:
         flows.prepare()
         command = [KPROXY, "conntrack", "watch", "-f", manifests, "--service", DEAD, "--count", "2", "-o", "json"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
-            lines: list[str] = []
-            while len(lines) < 2:  # it may not be listening yet: flows go on until it has seen enough
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as watch:
+            until = time.monotonic() + TIMEOUT_S
+            while watch.poll() is None:  # it may not be listening yet: flows go on until it has seen enough
+                assert time.monotonic() < until, "it sees no flows"
                 flows.udp("10.0.0.1", "10.96.0.1", 80, server="10.244.0.5")
-                while select.select([watch.stdout], [], [], 0.05)[0] and (line := watch.stdout.readline()):
-                    lines.append(line)
-            assert watch.wait(TIMEOUT_S) == 0
+            lines = watch.stdout.read().splitlines()
+        assert (watch.returncode, len(lines)) == (0, 2)
         first = json.loads(lines[0])
         assert first["service"] == DEAD
         assert {json.loads(line)["event"] for line in lines} <= {"new", "update", "destroy"}

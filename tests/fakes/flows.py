@@ -14,6 +14,14 @@ SCTP = 132
 LOOPBACK_ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.244.0.5", "10.244.0.6", "fd00::1", "fd00::2", "fd00:244::5")
 """Clients (.1, .2) and endpoints."""
 VIPS = ("10.96.0.0/16", "fd00:96::/64")
+LASTING = (
+    "icmp_timeout", "icmpv6_timeout", "sctp_timeout_cookie_wait", "tcp_timeout_time_wait", "udp_timeout",
+    "udp_timeout_stream",
+)  # fmt: skip
+"""How long flows of each kind are remembered; from 3 s by default, which a test on a busy machine may well take."""
+LASTING_S = 3600
+PATIENCE_S = 60
+"""For what happens at once, unless the machine has other things to do."""
 
 RULES = """
 table inet nat {
@@ -43,13 +51,13 @@ table inet zones {
 
 
 def prepare(*sysctls: str) -> None:
-    """Addresses, routes, NAT rules, and any sysctls (`net.netfilter.nf_conntrack_acct=1`)."""
+    """Addresses, routes, NAT rules, and any sysctls (`net.netfilter.nf_conntrack_acct=1`); flows last an hour."""
     for address in LOOPBACK_ADDRESSES:
         ip("addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     _await_addresses(address for address in LOOPBACK_ADDRESSES if ":" in address)
     for network in VIPS:
         ip("route", "add", network, "dev", "lo")
-    for setting in sysctls:
+    for setting in (*sysctls, *(f"net.netfilter.nf_conntrack_{name}={LASTING_S}" for name in LASTING)):
         subprocess.run(["sysctl", "-qw", setting], check=True, capture_output=True)
     subprocess.run(["nft", "-f", "-"], input=RULES, text=True, check=True, capture_output=True)
 
@@ -57,7 +65,7 @@ def prepare(*sysctls: str) -> None:
 def _await_addresses(addresses: Iterable[str]) -> None:
     """The kernel makes an IPv6 address usable in a work queue of its own, some time after `ip` has returned."""
     wanted = {f"local {address}" for address in addresses}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not all(one in ip("-6", "route", "show", "table", "local") for one in wanted):
         assert time.monotonic() < deadline, "IPv6 addresses do not become usable"
 
@@ -67,10 +75,10 @@ def udp(source: str, destination: str, port: int, *, server: str | None = None, 
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as client, socket.socket(family, socket.SOCK_DGRAM) as served:
         client.bind((source, 0))
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
         if server is not None:
             served.bind((server, server_port))
-            served.settimeout(5)
+            served.settimeout(PATIENCE_S)
         client.sendto(b"question", (destination, port))
         if server is not None:
             data, peer = served.recvfrom(100)
@@ -85,7 +93,7 @@ def tcp(source: str, destination: str, port: int, server: str, *, close: bool = 
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((server, 8080))
         listener.listen()
-        client = socket.create_connection((destination, port), 5, (source, 0))
+        client = socket.create_connection((destination, port), PATIENCE_S, (source, 0))
         served, _ = listener.accept()
     for one, other in ((client, served), (served, client)):
         one.sendall(b"x")
@@ -103,7 +111,7 @@ def ping(source: str, destination: str) -> None:
     family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
     with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
         raw.bind((source, 0))
-        raw.settimeout(5)
+        raw.settimeout(PATIENCE_S)
         body = struct.pack(">BBHHH", 128 if v6 else 8, 0, 0, 0x1234, 1)
         raw.sendto(body if v6 else body[:2] + struct.pack(">H", _checksum(body)) + body[4:], (destination, 0))
         raw.recv(200)
