@@ -19,9 +19,9 @@ from kproxy.cli.options import (
     asked,
 )
 from kproxy.cli.output import heading, note
+from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
 from kproxy.core.document import diff as difference
-from kproxy.errors import KproxyError
 from kproxy.report.changes import Mark, marked, summary
 from kproxy.wiring.asked import look_into
 from kproxy.wiring.backends import choose, close_all
@@ -30,12 +30,6 @@ from kproxy.wiring.question import Asked
 
 SAME, DIFFERENT = 0, 1
 COLOURS: Mapping[Mark, str | None] = {Mark.ADDED: "green", Mark.REMOVED: "red", Mark.CONTEXT: None}
-
-
-class Undecided(KproxyError):
-    """Whether there is a difference could not be found out."""
-
-    exit_code = 4
 
 
 @click.command()
@@ -52,12 +46,8 @@ def diff(question: Asked) -> int:
       kproxy diff
       kproxy diff --backend iptables -f manifests/ --node-name node-a
     """  # noqa: D301 - click's mark for lines that stay as they are
-    try:
+    with decided():
         return _diff(question)
-    except KproxyError as error:
-        if error.exit_code == DIFFERENT:
-            raise Undecided(str(error)) from error
-        raise
 
 
 def _diff(question: Asked) -> int:

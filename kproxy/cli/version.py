@@ -17,12 +17,17 @@ from kproxy.cli.verbosity import verbose
 @verbose
 def version(output: str | None) -> None:
     """Print the version of kproxy, and what it runs on."""
-    try:
-        own = installed_version("kproxy")
-    except PackageNotFoundError:
-        own = "unknown (not installed)"
+    own = own_version()
     facts = {"kproxy": own, "python": platform.python_version(), "kernel": platform.release()}
     if output:
         emit(facts, output)
     else:
         click.echo(f"kproxy {own} (Python {facts['python']}, kernel {facts['kernel']})")
+
+
+def own_version() -> str:
+    """The version that is installed."""
+    try:
+        return installed_version("kproxy")
+    except PackageNotFoundError:
+        return "unknown (not installed)"

@@ -36,14 +36,34 @@ RETRY_S = 1.0
 """How often a directory is looked for that is gone, beside what its parent tells."""
 
 
+class Content(Value, frozen=True):
+    """A file's bytes, and what messages call it; or why it cannot be read."""
+
+    name: str
+    data: bytes = b""
+    problem: Problem | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it says."""
+        if self.problem is None:
+            return read_manifest(self.name, self.data)
+        return Manifest(self.name, problems=(self.problem,), is_whole=False)
+
+
 def read_manifests(paths: Sequence[str | Path]) -> Manifests:
     """What files, directories and `-` (standard input) say together; ConfigError for a path that does not exist."""
-    return merge(manifest for path in paths for manifest in _read_path(path))
+    return merge(content.manifest for content in read_contents(paths))
 
 
-def _read_path(path: str | Path) -> Iterator[Manifest]:
+def read_contents(paths: Sequence[str | Path]) -> Iterator[Content]:
+    """The bytes of files, of those in directories, and of `-` (standard input); ConfigError as `read_manifests`."""
+    return (content for path in paths for content in _read_path(path))
+
+
+def _read_path(path: str | Path) -> Iterator[Content]:
     if str(path) == STDIN:
-        yield read_manifest("standard input", sys.stdin.buffer.read(MAX_BYTES + 1))
+        yield Content("standard input", sys.stdin.buffer.read(MAX_BYTES + 1))
         return
     try:
         if os.path.isdir(path):  # noqa: PTH112 - a path may be text
@@ -56,7 +76,7 @@ def _read_path(path: str | Path) -> Iterator[Manifest]:
         raise ConfigError(
             f"{_shown(path)}: {error.strerror}; give a file, a directory or - for standard input"
         ) from error
-    yield read_manifest(_shown(path), content)
+    yield Content(_shown(path), content)
 
 
 def _manifest_names(directory: Path) -> list[str]:
@@ -68,8 +88,8 @@ def _counts(name: str) -> bool:
     return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
-def _read_entry(directory: Path, name: str) -> Manifest | None:
-    """What a file of a directory says; None if there is none, or it is no file."""
+def _read_entry(directory: Path, name: str) -> Content | None:
+    """What is in a file of a directory; None if there is none, or it is no file."""
     path = directory / name
     try:
         # Not to hang on a pipe that somebody has put there.
@@ -81,9 +101,8 @@ def _read_entry(directory: Path, name: str) -> Manifest | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENXIO):
             return None
-        problem = Problem(_shown(path), 0, "", "", f"cannot be read: {error.strerror}")
-        return Manifest(_shown(path), problems=(problem,), is_whole=False)
-    return read_manifest(_shown(path), content)
+        return Content(_shown(path), problem=Problem(_shown(path), 0, "", "", f"cannot be read: {error.strerror}"))
+    return Content(_shown(path), content)
 
 
 def _shown(path: str | Path) -> str:
@@ -177,7 +196,7 @@ class DirectorySource:
             now = before
             if changed.everything or name in changed.names:
                 read = _read_entry(self._directory, name)
-                now = carry(before, read) if read is not None else None
+                now = carry(before, read.manifest) if read is not None else None
             if now is not None:
                 manifests[name] = now
         self._manifests = manifests

@@ -21,7 +21,8 @@ MAX_BYTES = 64 << 20
 FREE_NODES = 1_000_000
 """What a document may hold when its aliases are written out, however short its text is."""
 
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]|\[([^\[\]]+)\]")
+"""A step of a field's path: a name, `[3]`, or `[a.name/with.dots]`."""
 _PLACE = re.compile(r"(?::(?P<line>[0-9]+))?(?::[0-9]+)?: (?P<reason>.*)", re.DOTALL)
 _MERGE = "<<"
 
@@ -208,7 +209,8 @@ def _merged(tree: Tree, known: dict[int, Any]) -> dict[str, Any]:
 
 def _line(tree: Tree, field: str) -> int:
     line = tree.at.line
-    for key, index in _STEP.findall(field):
+    for plain, index, quoted in _STEP.findall(field):
+        key = plain or quoted
         if isinstance(tree, Mapping) and key:
             found = next(((k.at, v) for k, v in tree.entries if isinstance(k, Scalar) and k.text == key), None)
         elif isinstance(tree, Sequence) and index and int(index) < len(tree.items):

@@ -16,7 +16,7 @@ from kproxy.core.checks import quoted
 from kproxy.core.model import EndpointSlice, Event, Kind, KubeObject, Replaced, key_of
 from kproxy.core.parse import ENDPOINTS, decode, decode_key, decode_object, misfit, parse_endpoints
 from kproxy.core.values import ObjectKey, Value
-from kproxy.effects.manifest_text import Document, Problem, read_text
+from kproxy.effects.manifest_text import Document, Problem, Text, read_text
 from kproxy.errors import ParseError
 
 RESOURCES: Mapping[tuple[str, str], str] = {
@@ -84,11 +84,42 @@ class Manifests(Value, frozen=True):
 
 def read_manifest(name: str, content: bytes) -> Manifest:
     """What a file says; `name` is what problems call it. Never raises."""
-    text = read_text(name, content)
+    return manifest_of(name, read_text(name, content))
+
+
+def manifest_of(name: str, text: Text) -> Manifest:
+    """What a file's documents say. Never raises."""
     reader = _Reader(name, list(text.problems))
     for document in text.documents:
         reader.take(_Place(document, document.raw, ""), Header())
     return Manifest(name, tuple(reader.entries), tuple(reader.problems), reader.ignored, reader.is_whole)
+
+
+def objects_in(text: Text) -> Iterator[tuple[str, Document, str, msgspec.Raw]]:
+    """Every object that is ours by kind, list or not: its kind, its document, its path there, and its JSON.
+
+    What is no object, or cannot be told, is left out: `manifest_of` says why.
+    """
+    for document in text.documents:
+        header = _header(document.raw)
+        as_list = LISTS.get((header.api_version or "", header.kind or ""))
+        if as_list is None:
+            found = [("", msgspec.Raw(document.raw))]
+        else:
+            found = [(f"items[{index}]", raw) for index, raw in enumerate(header.items or ())]
+        for path, raw in found:
+            own, default = _header(raw), as_list or Header()
+            kind = RESOURCES.get((own.api_version or default.api_version or "", own.kind or default.kind or ""))
+            if kind is not None:
+                yield kind, document, path, raw
+
+
+def _header(raw: bytes | msgspec.Raw) -> Header:
+    """What an object says about itself; nothing where it cannot be read."""
+    try:
+        return _HEADERS.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return Header()
 
 
 def carry(before: Manifest | None, now: Manifest) -> Manifest:
