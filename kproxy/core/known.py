@@ -1,4 +1,4 @@
-"""What a source has said of each object, so that it need not say the same thing twice.
+"""What a source has said of each object, so that it need not say the same thing twice, and when it may rest.
 
 In a cluster at rest most events are heartbeats: annotations and resource versions that change nothing we use. To hold
 them back where they arrive saves waking the thread that folds. Rules kept: what is held back could have changed
@@ -11,6 +11,11 @@ from collections.abc import Sequence
 
 from kproxy.core.model import Deleted, Event, KubeObject, Replaced, key_of
 from kproxy.core.values import ObjectKey
+
+REST_S = 0.02
+"""How long what comes is left to gather: most of the cost of an event is waking up for it alone."""
+OFTEN_S = 0.05
+"""Only if nothing new was heard so shortly before: a change behind a lone heartbeat does not wait."""
 
 
 class Known:
@@ -36,3 +41,17 @@ class Known:
             return False
         self._items[key] = event.item
         return True
+
+
+class Rest:
+    """How a source paces its reading: at once, but for streams in which little is news."""
+
+    def __init__(self) -> None:
+        """Nothing has been read."""
+        self._read_at = float("-inf")
+
+    def after_nothing(self, now: float) -> float:
+        """When to read on after a read that brought no news; times are of one steady clock."""
+        often = now - self._read_at < OFTEN_S
+        self._read_at = now
+        return now + REST_S if often else now

@@ -15,9 +15,10 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlencode
 
-from kproxy.core.known import Known
+from kproxy.core.known import Known, Rest
 from kproxy.core.lines import LineSplitter
 from kproxy.core.model import Event, Kind
+from kproxy.core.reading import Phase
 from kproxy.core.reflector import advance, begin
 from kproxy.core.reflector_state import Ask, Body, Broken, Ended, Happening, Lines, Refused
 from kproxy.core.resource import Resource, resources
@@ -150,7 +151,7 @@ class KubernetesSource:
 
     def _follow(self, resource: Resource, put: Put, fail: Fail) -> None:
         """Drive one reflector until the stop signal."""
-        step, known = begin(resource, self._clock.now(), chance()), Known()
+        step, known, rest = begin(resource, self._clock.now(), chance()), Known(), Rest()
         while step.ask is not None and self._clock.wait_until(step.ask.not_before):
             if step.ask.stream:
                 self._count(resource.kind)
@@ -165,6 +166,8 @@ class KubernetesSource:
                         put(news)
                     if step.ask is not None:
                         break
+                    if not news and step.state.phase is Phase.WATCH:
+                        self._clock.wait_until(rest.after_nothing(self._clock.now()))
 
     def _count(self, kind: str) -> None:
         """Tell of a watch that begins, unless it is the kind's first."""

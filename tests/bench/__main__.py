@@ -1,5 +1,5 @@
 """scripts/bench: our layout and kube-proxy's, side by side, on this machine; `scripts/bench conntrack`: our reading of
-the table of connections beside conntrack(8)'s.
+the table of connections beside conntrack(8)'s; `scripts/bench agent`: a whole agent against a fake API server.
 
 Each figure comes from a fresh process in a network namespace of its own. What
 is measured of ours: a Python process that reads the API's list bodies from
@@ -23,10 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, connections
+from tests.bench import agent, cluster, connections, elsewhere
 from tests.bench.report import show
 
-CONNTRACK = "conntrack"
+CONNTRACK, AGENT = "conntrack", "agent"
+IPVS = "ipvs"
 SMALL = 100
 """The cluster whose first packets the others' are held against."""
 
@@ -41,6 +42,13 @@ def main() -> None:
     if options.what == CONNTRACK:
         sys.stdout.write(connections.report(options.flows) + "\n")
         return
+    if options.what == AGENT:
+        backends = options.backend.split(",")
+        table = agent.report(backends, options.services, options.endpoints, options.heartbeats, options.seconds)
+        sys.stdout.write(table + "\n")
+        return
+    if IPVS in options.backend.split(",") and not elsewhere.has_ipvs():
+        sys.exit(elsewhere.in_user_mode_linux(sys.argv[1:]))
     sizes = sorted({SMALL, *options.services})
     results = {
         backend: {size: _compare(backend, size, options) for size in sizes} for backend in options.backend.split(",")
@@ -60,14 +68,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["rules", CONNTRACK],
+        choices=["rules", CONNTRACK, AGENT],
         default="rules",
         help="rules (the default): Services programmed, changed and met by packets; "
-        "conntrack: a filled table listed and counted, nf_conntrack_max raised meanwhile",
+        "conntrack: a filled table listed and counted, nf_conntrack_max raised meanwhile; "
+        "agent: start, memory and processor time of a running agent",
     )
     rules = parser.add_argument_group("rules")
     rules.add_argument(
-        "--backend", default="iptables", help="iptables, nftables, or both with a comma between (%(default)s)"
+        "--backend", default="iptables", help="iptables, nftables, ipvs, or several with commas between (%(default)s)"
     )
     rules.add_argument(
         "--services", default="1000,5000,10000", type=_numbers, help="sizes, with commas between (%(default)s)"
@@ -79,6 +88,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     rules.add_argument("--json", metavar="FILE", help="write all figures there")
     table = parser.add_argument_group("conntrack")
     table.add_argument("--flows", default=connections.FLOWS, type=int, help="flows in the table (%(default)s)")
+    life = parser.add_argument_group("agent")
+    life.add_argument("--heartbeats", default=100, type=int, help="updates a second without news (%(default)s)")
+    life.add_argument("--seconds", default=20.0, type=float, help="how long each load lasts (%(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -116,7 +128,7 @@ def _child(module: str, arguments: Sequence[object], limit_s: int) -> Result:
 
 def _machine() -> Mapping[str, object]:
     return {
-        "kernel": platform.release(),
+        "kernel": elsewhere.kernel(),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from kproxy.core.known import Known
+from kproxy.core.known import OFTEN_S, REST_S, Known, Rest
 from kproxy.core.model import Applied, Deleted, EndpointSlice, Event, Kind, Replaced
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family, ObjectKey
@@ -60,3 +61,9 @@ def test_what_is_deleted_and_comes_again_is_news() -> None:
     known, item = Known(), SLICES[0]
     events: list[Event] = [Applied(item), Deleted(Kind.ENDPOINT_SLICE, item.key), Applied(item)]
     assert known.news(events) == tuple(events)
+
+
+def test_a_lone_read_without_news_delays_nothing_and_many_are_left_to_gather() -> None:
+    rest = Rest()
+    waits = [(now, rest.after_nothing(now) - now) for now in (10.0, 10.0 + 2 * OFTEN_S, 10.11, 10.13, 10.15, 10.3)]
+    assert [wait_s for _, wait_s in waits] == pytest.approx([0.0, 0.0, REST_S, REST_S, REST_S, 0.0])
