@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,9 +63,15 @@ class CountingKernel(FakeKernel):
 class Stage:
     """An agent with everything around it that a test looks at."""
 
-    def __init__(self, settings: Settings | None = None, backend: Any = IPTABLES, **changes: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        backend: Any = IPTABLES,
+        kernel: Callable[[Clock], CountingKernel] = CountingKernel,
+        **changes: Any,
+    ) -> None:
         self.clock = Clock()
-        self.kernels = {family: CountingKernel(self.clock) for family in Family}
+        self.kernels = {family: kernel(self.clock) for family in Family}
         self.lines = io.StringIO()
         self.ensured: list[Sysctl] = []
         self.refusal: Refused | None = None
