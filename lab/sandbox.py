@@ -25,7 +25,7 @@ from rich.table import Table
 from lab import NONE
 from lab.agent import Agent, agent
 from lab.machine import ROOT, Answers, LabError, Machine, Target, probe_all
-from lab.topology import NODE_IPS, OUTSIDE_IPS, PODS, SECOND_OUTSIDE_IPS, Lab, laboratory
+from lab.topology import NODE_IPS, OUTSIDE_IPS, PODS, PORTS, SECOND_OUTSIDE_IPS, Lab, laboratory
 
 EXAMPLES = ROOT / "examples"
 BACKENDS = ("nftables", "iptables")
@@ -64,6 +64,7 @@ SCENES = (
     Scene("outside", CLIENT, "web", "LoadBalancer", "198.51.100.80", 80, "any endpoint"),
     Scene("outside", CLIENT, "login", "LoadBalancer", "198.51.100.81", 80, "policy Local"),
     Scene("outside", STRANGER, "login", "LoadBalancer", "198.51.100.81", 80, "not in its ranges", count=3),
+    Scene("pod", POD, "no Service", "outside", CLIENT, PORTS[0], "egress masquerade"),
 )
 
 
@@ -82,7 +83,7 @@ def requests(lab: Lab, scenes: Sequence[Scene]) -> list[Answers]:
 def answer_table(title: str, scenes: Sequence[Scene], found: Sequence[Answers]) -> Table:
     """Which endpoint answered how often, and what source it saw."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-    for heading, width in (("Client asks", 29), ("Answered by", 15), ("Times", BAR + 4), ("Source it saw", 18)):
+    for heading, width in (("Client asks", 29), ("Answered by", 16), ("Times", BAR + 4), ("Source it saw", 18)):
         table.add_column(heading, width=width, no_wrap=True)
     for scene, answers in zip(scenes, found, strict=True):
         asks = [f"[cyan]{scene.client}[/] {scene.source}", f"{scene.frontend} {scene.address}:{scene.port}"]
@@ -124,6 +125,7 @@ def play(console: Console, backend: str, folder: Path) -> None:
     console.print("[bold]A node, two pods on it, one elsewhere, and the outside: all network namespaces[/]\n")
     console.print(PICTURE, highlight=False)
     with laboratory() as lab:
+        lab.outside.listen("TCP", PORTS[0])
         begin_s = time.monotonic()
         with agent(lab.node, manifests, "--backend", backend, "--config", str(EXAMPLES / "config.yaml")) as running:
             ready_ms = (time.monotonic() - begin_s) * 1000
@@ -146,6 +148,7 @@ def play(console: Console, backend: str, folder: Path) -> None:
         "plan",
         f"render --backend {backend}",
         f"explain --backend {backend} --flow {STRANGER},198.51.100.81:80/TCP",
+        f"explain --backend {backend} --flow {POD},{CLIENT}:{PORTS[0]}/TCP",
     ):
         line = f"  .venv/bin/kproxy {command} -f examples/shop --config examples/config.yaml"
         console.print(line, highlight=False, soft_wrap=True)

@@ -73,13 +73,14 @@ def check_tables(first: str, second: str) -> None:
     for wanted in ("ClusterIP 10.96.0.80:80", "NodePort 192.0.2.11:30080", "LoadBalancer 198.51.100.80:80"):
         assert wanted in first
         assert wanted in second
-    # Three frontends of 60 requests each, then the ones with policy Local and outside the ranges.
-    assert sum(map(int, COUNT.findall(first))) == 3 * 60 + 60 + 3
+    # Three frontends of 60 requests each, then policy Local, a client outside the ranges, and a pod that goes outside.
+    assert sum(map(int, COUNT.findall(first))) == 3 * 60 + 60 + 3 + 60
     assert sum(map(int, COUNT.findall(second))) == 3 * 60
     assert first.count("10.64.1.11:8080") == 3
     assert "10.64.1.11:8080" not in second
     assert re.search(r"60 █+ +203\.0\.113\.7 client", first)
     assert re.search(r"nobody +3 █", first)
+    assert re.search(r"203\.0\.113\.7:8080 +60 █+ +192\.0\.2\.11 node", first)
 
 
 @pytest.mark.parametrize("until", ["network namespaces", "are programmed"])

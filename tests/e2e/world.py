@@ -144,6 +144,7 @@ class World:
     lab: Lab
     backend: str
     folder: Path
+    config: Path
     options: tuple[str, ...]
     agent: Agent
 
@@ -202,20 +203,33 @@ def sees(endpoints: Iterable[str], client: str, family: int, *, masquerade: bool
 
 
 @contextmanager
-def world(backend: str, folder: Path, **settings: Any) -> Iterator[World]:
-    """A laboratory whose agent knows its node and nothing else; `settings` are fields of KubeProxyConfiguration."""
+def world(
+    backend: str, folder: Path, own: Manifest | None = None, *, legacy: bool = False, **settings: Any
+) -> Iterator[World]:
+    """A laboratory whose agent knows its node and nothing else.
+
+    `settings` are fields of KubeProxyConfiguration, `own` those of KproxyConfiguration; `legacy` makes it a host of
+    iptables-legacy, as the IPVS backend needs it here.
+    """
     source = folder / "objects"
     source.mkdir()
     (source / "cluster.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [NODE, RANGES]}))
     config = folder / "config.json"
-    head = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
-    config.write_text(json.dumps(head | {"clusterCIDR": ",".join(CLUSTER_CIDRS)} | settings))
+    config.write_text(config_text(own or {}, **settings))
     options = ("--backend", backend, "--config", str(config))
     with laboratory() as lab:
-        if backend == "ipvs":
+        if legacy or backend == "ipvs":
             make_legacy(lab.node)
         with agent(lab.node, source, *options) as running:
-            yield World(lab, backend, source, options, running)
+            yield World(lab, backend, source, config, options, running)
+
+
+def config_text(own: Manifest, **settings: Any) -> str:
+    """A configuration of both kinds, which tells pods by the laboratory's networks unless `settings` say otherwise."""
+    head = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
+    kubes = head | {"clusterCIDR": ",".join(CLUSTER_CIDRS)} | settings
+    ours = {"apiVersion": "kproxy.io/v1alpha1", "kind": "KproxyConfiguration"} | own
+    return f"{json.dumps(kubes)}\n---\n{json.dumps(ours)}\n"
 
 
 def make_legacy(node: Machine) -> None:
