@@ -12,7 +12,7 @@ from conntrack.layout import TCP, Status, protocol_name
 from conntrack.services import Door, Services
 from conntrack.stale import Reason, judge
 from conntrack.stats import Tally, socket_text
-from conntrack.wire import Columns, Reader, Row
+from conntrack.wire import Columns, Reader, Words
 from kproxy.core.values import Value
 
 SOURCE_PORTS = 65536 - 1024
@@ -61,19 +61,19 @@ class Pressure:
 
     def __init__(self) -> None:
         self._reader = Reader(self._FIELDS)
-        self._parts: dict[Columns, Counter[Row]] = {}
+        self._parts: dict[Columns, Counter[Words]] = {}
 
     def add(self, messages: Iterable[bytes]) -> None:
         """Count raw messages."""
         for columns, joined in self._reader.groups(messages):
-            self._parts.setdefault(columns, Counter()).update(columns.unpack.iter_unpack(joined))
+            self._parts.setdefault(columns, Counter()).update(columns.keys(joined))
 
     def destinations(self) -> Counter[tuple[int, bytes, int | None, bytes]]:
         """Flows with a translated source by protocol, destination address and port, and the address that is used."""
         counts: Counter[tuple[int, bytes, int | None, bytes]] = Counter()
-        for columns, rows in self._parts.items():
-            for values, flows in rows.items():
-                protocol, address, port, own, status = columns.row(values)
+        for columns, keys in self._parts.items():
+            for key, flows in keys.items():
+                protocol, address, port, own, status = columns.row_of(key)
                 if (status or 0) & _SRC_NAT:
                     counts[protocol, address, port, own] += flows
         return counts

@@ -10,13 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from typing import NamedTuple
 
 from conntrack.entry import Entry, address_bytes, address_text
 from conntrack.layout import Status, protocol_name, state_name
 from conntrack.services import NO_SERVICES, Door, Services
 from conntrack.stale import judge
-from conntrack.wire import Columns, Reader, Row
+from conntrack.wire import Columns, Reader, Words, bytes_words, words_bytes
 from kproxy.core.values import Value
 
 OTHER = "(no Service)"
@@ -41,7 +42,6 @@ _KEY = (
     "protocol", "original_destination", "original_destination_port", "reply_source", "reply_source_port",
     "status", "state", "zone", "original_zone", "reply_zone",
 )  # fmt: skip
-_CLIENT = ("original_source", "status")
 _BEFORE_ZONES = 7
 _SEEN_REPLY, _ASSURED = int(Status.SEEN_REPLY), int(Status.ASSURED)
 """As plain numbers: an IntFlag takes a microsecond per question."""
@@ -75,26 +75,45 @@ class Summary(Value, frozen=True):
     distinct_clients: int
 
 
+class _Part(NamedTuple):
+    """The flows of one shape."""
+
+    columns: Columns
+    keys: Counter[Words]
+    client: Columns
+    status: Columns
+
+
 class Tally:
     """Counts flows, batch by batch."""
 
     def __init__(self, *, clients: bool = True) -> None:
         self.reader = Reader(_KEY)
-        self._clients = clients
-        self._parts: dict[Columns, tuple[Counter[Row], Columns, Counter[Row]]] = {}
+        self._with_clients = clients
+        self._parts: dict[Columns, _Part] = {}
         self._single: Counter[Key] = Counter()
-        self._single_clients: Counter[Row] = Counter()
+        self._clients: Counter[Words] = Counter()
+        self._unreplied: Counter[Words] = Counter()
 
     def add(self, messages: Iterable[bytes]) -> None:
         """Count raw messages."""
         for columns, joined in self.reader.groups(messages):
             part = self._parts.get(columns)
             if part is None:
-                part = self._parts[columns] = (Counter(), Columns(columns.shape, _CLIENT), Counter())
-            keys, client, clients = part
-            keys.update(columns.unpack.iter_unpack(joined))
-            if self._clients:
-                clients.update(client.unpack.iter_unpack(joined))
+                shape = columns.shape
+                part = _Part(columns, Counter(), Columns(shape, ("original_source",)), Columns(shape, ("status",)))
+                self._parts[columns] = part
+            part.keys.update(columns.keys(joined))
+            if self._with_clients:
+                self._count_clients(part, joined)
+
+    def _count_clients(self, part: _Part, joined: bytes) -> None:
+        """An address has the same words in every shape; which statuses are unreplied is asked once for each."""
+        clients, statuses = list(part.client.keys(joined)), list(part.status.keys(joined))
+        self._clients.update(clients)
+        silent = {words for words in set(statuses) if not (part.status.row_of(words)[0] or 0) & _SEEN_REPLY}
+        if silent:
+            self._unreplied.update(compress(clients, map(silent.__contains__, statuses)))
 
     def add_entry(self, entry: Entry) -> None:
         """Count one flow that was decoded for another purpose."""
@@ -111,34 +130,31 @@ class Tally:
                 (entry.zone, original.zone, reply.zone),
             )
         ] += 1
-        if self._clients:
-            self._single_clients[address_bytes(original.source), entry.status] += 1
+        if self._with_clients:
+            client = bytes_words(address_bytes(original.source))
+            self._clients[client] += 1
+            self._unreplied[client] += not entry.replied
 
     def flows(self) -> Iterator[tuple[Key, int]]:
         """Every distinct key and its number of flows; a key may come more than once."""
-        for columns, (keys, _, _) in self._parts.items():
-            for values, flows in keys.items():
-                row = columns.row(values)
+        for part in self._parts.values():
+            for words, flows in part.keys.items():
+                row = part.columns.row_of(words)
                 protocol, destination, port, source, source_port, status, state = row[:_BEFORE_ZONES]
                 zones = row[_BEFORE_ZONES:]
                 yield Key(protocol, destination, port, source, source_port, status, state, zones), flows
         yield from self._single.items()
 
-    def clients(self) -> tuple[Counter[bytes], Counter[bytes]]:
-        """Flows by packed client address, and those of them that nobody answered."""
-        flows: Counter[bytes] = Counter()
-        unreplied: Counter[bytes] = Counter()
-        for _, columns, clients in self._parts.values():
-            rows = zip(map(columns.row, clients), clients.values(), strict=True)
-            for (address, status), number in rows:
-                flows[address] += number
-                if not (status or 0) & _SEEN_REPLY:
-                    unreplied[address] += number
-        for (address, status), number in self._single_clients.items():
-            flows[address] += number
-            if not status & _SEEN_REPLY:
-                unreplied[address] += number
-        return flows, unreplied
+    def clients(self, most: int) -> Groups:
+        """The addresses that began the most flows, so many of them at most."""
+        flows = ((-number, words_bytes(words), words) for words, number in self._clients.items())
+        first = heapq.nsmallest(most, flows)
+        return {address_text(address): Count(-number, self._unreplied[words]) for number, address, words in first}
+
+    @property
+    def distinct_clients(self) -> int:
+        """How many addresses began flows."""
+        return len(self._clients)
 
 
 def summarise(tally: Tally, services: Services = NO_SERVICES, top: int = 1000) -> Summary:
@@ -153,16 +169,14 @@ def summarise(tally: Tally, services: Services = NO_SERVICES, top: int = 1000) -
         _add(total, counts)
         for group, name in _names(key, door, named=named):
             _add(groups[group].setdefault(name, [0, 0, 0]), counts)
-    clients, unreplied = tally.clients()
-    first = heapq.nsmallest(top, ((-flows, address) for address, flows in clients.items()))
     return Summary(
         Count(*total),
         _ranked(groups["services"]),
         _ranked(groups["endpoints"]),
         _ranked(groups["protocols"]),
         _ranked(groups["states"]),
-        _ranked({address_text(address): [-flows, unreplied[address], 0] for flows, address in first}),
-        len(clients),
+        tally.clients(top),
+        tally.distinct_clients,
     )
 
 

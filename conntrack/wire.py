@@ -6,7 +6,8 @@ kind is walked attribute by attribute and leaves a `Shape`; the others need no
 walk. That a message fits a shape is not assumed but checked: family and every
 attribute header of the shape are compared, for a whole batch of messages with one
 comparison per header. What fits is then read by one `struct.Struct`, whose
-`iter_unpack` makes rows at C speed and converts from network order.
+`iter_unpack` makes rows at C speed and converts from network order. Where flows are
+only counted, not even a row is made of each: see `Columns.keys`.
 
 A message that does not add up is counted in `Reader.undecodable` and skipped.
 Nothing here knows a socket.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -26,11 +28,14 @@ from kproxy.netlink.messages import HEADER
 
 Row = tuple[Any, ...]
 """The values of the fields that were asked for, in that order: integers, bytes, or None where a flow has none."""
+Words = int | tuple[int, ...]
+"""The 32-bit words of a message that hold some fields, in the order of this machine's bytes; one is given alone."""
 
 FIRST_ATTRIBUTE = HEADER.size + 4
 """After nlmsghdr and nfgenmsg."""
 FAMILY_OFFSET = HEADER.size
 _MESSAGE = struct.Struct("=IHH")
+_WORD = struct.Struct("=I")
 _HEAD = struct.Struct("=II")
 """The length of a message, and type and flags as one number."""
 _SHAPES_KEPT = 1024
@@ -46,6 +51,11 @@ class Place(NamedTuple):
 
     offset: int
     code: str
+
+    @property
+    def words(self) -> range:
+        """The 32-bit words of a message in which it stands."""
+        return range(self.offset // 4, (self.offset + struct.calcsize(">" + self.code) + 3) // 4)
 
 
 class Shape:
@@ -152,9 +162,13 @@ def split(buffer: bytes) -> Part:
 
 
 class Columns:
-    """A choice of fields in one shape: `unpack` gives their raw values, `row` puts those into the asked order."""
+    """A choice of fields in one shape: `unpack` gives their raw values, `row` puts those into the asked order.
 
-    __slots__ = ("_pick", "shape", "unpack")
+    For counting there is a shorter way: `keys` gives what tells rows apart, and only what is distinct is then made
+    a row by `row_of`.
+    """
+
+    __slots__ = ("_pick", "_unpack_key", "_words", "shape", "unpack")
 
     def __init__(self, shape: Shape, fields: Sequence[str]) -> None:
         places = shape.places
@@ -163,11 +177,37 @@ class Columns:
         self.unpack = _select(shape.size, [places[name] for name in present])
         index = {name: number for number, name in enumerate(present)}
         self._pick = itemgetter(*(index.get(name, -1) for name in (*fields, "")))
+        words = {word: None for name in present for word in places[name].words} or {FAMILY_OFFSET // 4: None}
+        self._words = tuple(words)
+        at = {word: 4 * number for number, word in enumerate(words)}
+        moved = [Place(at[place.words[0]] + place.offset % 4, place.code) for place in map(places.__getitem__, present)]
+        self._unpack_key = _select(4 * len(words), moved).unpack
 
     def row(self, values: Row) -> Row:
         """Raw values in the asked order, None for what this shape does not have."""
         row: Row = self._pick((*values, None))
         return row[:-1]
+
+    def keys(self, joined: bytes) -> Iterable[Words]:
+        """For each of the messages that are laid end to end, the words that hold its fields."""
+        words, step = memoryview(joined).cast("I"), self.shape.size // 4
+        columns = [words[word::step].tolist() for word in self._words]
+        return columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+
+    def row_of(self, key: Words) -> Row:
+        """The row of one of `keys`."""
+        return self.row(self._unpack_key(words_bytes(key)))
+
+
+def words_bytes(words: Words) -> bytes:
+    """The bytes of the message that were made these words."""
+    return _WORD.pack(words) if isinstance(words, int) else struct.pack(f"={len(words)}I", *words)
+
+
+def bytes_words(data: bytes) -> Words:
+    """The words of bytes; of one word, or several."""
+    words = struct.unpack(f"={len(data) // _WORD.size}I", data)
+    return words[0] if len(words) == 1 else words
 
 
 class Reader:
@@ -199,10 +239,10 @@ class Reader:
 
     def groups(self, messages: Iterable[bytes]) -> Iterator[tuple[Columns, bytes]]:
         """The messages that can be read, laid end to end by shape."""
-        by_size: dict[int, list[bytes]] = {}
-        for message in messages:
-            by_size.setdefault(len(message), []).append(message)
-        for size, group in by_size.items():
+        messages = list(messages)
+        sizes = list(map(len, messages))
+        for size in dict.fromkeys(sizes):
+            group = list(compress(messages, map(size.__eq__, sizes)))
             joined = b"".join(group)
             for columns in self._known.get(size, ()):
                 if columns.shape.fits_all(joined):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conntrack.entry import FIELDS, Entry, address_bytes, address_text, entry_of
-from conntrack.wire import Reader, learn, split
+from conntrack.stats import Tally, summarise
+from conntrack.wire import Reader, bytes_words, learn, split, words_bytes
 from kproxy.netlink.attributes import Malformed
 from tests.unit.conntrack.messages import done, flow_message
 from tests.unit.conntrack.strategies import entries
@@ -36,6 +37,28 @@ def test_any_choice_of_fields_is_a_part_of_all(flows: list[Entry], order: list[s
     for message in messages:
         whole = dict(zip(FIELDS, every.row(message), strict=True))
         assert few.row(message) == tuple(whole[name] for name in some)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(entries(), max_size=5), st.permutations(FIELDS), st.integers(1, len(FIELDS)))
+def test_counting_by_words_tells_apart_what_rows_do(flows: list[Entry], order: list[str], count: int) -> None:
+    reader = Reader(order[:count])
+    messages = [flow_message(entry) for entry in [*flows, *flows]]
+    for columns, joined in reader.groups(messages):
+        rows = list(map(columns.row, columns.unpack.iter_unpack(joined)))
+        keys = list(columns.keys(joined))
+        assert [columns.row_of(words) for words in keys] == rows
+        assert len(set(keys)) == len(set(rows))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(entries(), max_size=5))
+def test_counting_raw_messages_is_counting_entries(flows: list[Entry]) -> None:
+    raw, typed = Tally(), Tally()
+    raw.add(flow_message(entry) for entry in flows)
+    for entry in flows:
+        typed.add_entry(entry)
+    assert summarise(raw) == summarise(typed)
 
 
 @settings(max_examples=150, deadline=None)
@@ -74,3 +97,4 @@ def test_any_bytes_are_refused_without_harm(garbage: bytes) -> None:
 @given(st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)))
 def test_addresses_are_packed_and_written_canonically(packed: bytes) -> None:
     assert address_bytes(address_text(packed)) == packed
+    assert words_bytes(bytes_words(packed)) == packed
