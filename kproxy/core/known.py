@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from kproxy.core.model import Deleted, Event, KubeObject, Replaced, key_of
 from kproxy.core.values import ObjectKey
 
-REST_S = 0.02
+REST_S = 0.025
 """How long what comes is left to gather: most of the cost of an event is waking up for it alone."""
 OFTEN_S = 0.05
 """Only if nothing new was heard so shortly before: a change behind a lone heartbeat does not wait."""

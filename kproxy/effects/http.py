@@ -1,7 +1,8 @@
 """The HTTP door: a few sockets, one thread that waits for all of them, and few that answer; waitress does the protocol.
 
-Rules kept: only GET and HEAD are answered; a request is small, a client that is silent is let go, and connections are
-counted, so that nobody can take memory or threads from the proxy; sockets open and close while the server runs; no
+Rules kept: only GET and HEAD are answered; a request is small, a client that is silent or does not take its answer is
+let go, connections are counted, and of a long answer only a little is there at a time, never in a file, so that nobody
+can take memory or threads from the proxy; sockets open and close while the server runs; no
 answer names the server's software; an error of ours is a plain 500.
 """
 
@@ -11,16 +12,17 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from http import HTTPStatus
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from kproxy.core.values import Value
+from kproxy.effects.page import FAILED, METHODS, NOT_ALLOWED, Answer, Page, Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,54 +31,21 @@ CONNECTIONS: Final = 64
 """How many clients may be connected to one server at a time; more wait in the kernel's queue."""
 SILENCE_S: Final = 10
 """A connection without a request for so long is closed."""
+UNTAKEN_S: Final = 10.0
+"""So is one whose client has taken nothing of its answer for so long."""
 HEADER_BYTES: Final = 16 * 1024
 BODY_BYTES: Final = 4 * 1024
 """No answer depends on a body; a small one does no harm."""
 OBJECTS_PER_LISTENER: Final = 2
 """waitress keeps a socket and a trigger for each listener in the map that it counts connections by."""
+AHEAD_BYTES: Final = 256 * 1024
+"""How much of an answer is made before the client has taken what was made before."""
+NO_FILE_BYTES: Final = 1 << 40
+"""waitress keeps what is longer in a temporary file, for which a container may have no room."""
+LOOK_S: Final = 2.0
+"""How often such clients are looked for."""
 PATIENCE_S: Final = 1
 """How long closing waits for threads."""
-
-TEXT: Final = "text/plain; charset=utf-8"
-METHODS: Final = frozenset({"GET", "HEAD"})
-
-
-class Page(Value, frozen=True):
-    """An answer."""
-
-    body: bytes
-    content_type: str = TEXT
-    status: HTTPStatus = HTTPStatus.OK
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-class Request(Value, frozen=True):
-    """What is asked for: the path, decoded, and the part after the question mark as it came."""
-
-    path: str
-    query: str = ""
-
-
-Answer = Callable[[Request], Page]
-NOT_FOUND = Page(b"404 page not found\n", status=HTTPStatus.NOT_FOUND)
-NOT_ALLOWED = Page(
-    b"405 method not allowed\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(METHODS))),)
-)
-FAILED = Page(b"500 internal server error\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-class Site(Value, frozen=True):
-    """Pages by path; a path that ends in `/` stands for all that begin so."""
-
-    pages: Mapping[str, Answer]
-
-    def __call__(self, request: Request) -> Page:
-        """The page of the longest path that fits, or a 404."""
-        exact = self.pages.get(request.path)
-        if exact is not None:
-            return exact(request)
-        prefixes = [path for path in self.pages if path.endswith("/") and request.path.startswith(path)]
-        return self.pages[max(prefixes, key=len)](request) if prefixes else NOT_FOUND
 
 
 class Wsgi:
@@ -93,10 +62,21 @@ class Wsgi:
             ("Content-Type", page.content_type),
             ("X-Content-Type-Options", "nosniff"),
             *page.headers,
-            ("Content-Length", str(len(page.body))),
         ]
+        if page.parts is None:
+            headers.append(("Content-Length", str(len(page.body))))
         start(f"{page.status.value} {page.status.phrase}", headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [page.body]
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return []
+        return self._sent(page) if page.parts else [page.body]
+
+    def _sent(self, page: Page) -> Iterator[bytes]:
+        """The pieces; where one fails, the answer breaks off, so that nobody takes it for whole."""
+        try:
+            yield from page.pieces()
+        except Exception as error:
+            self._complain(error)
+            raise
 
     def _page(self, environ: WSGIEnvironment) -> Page:
         if environ["REQUEST_METHOD"] not in METHODS:
@@ -125,6 +105,8 @@ class HttpServer:
             cleanup_interval=SILENCE_S // 2,
             max_request_header_size=HEADER_BYTES,
             max_request_body_size=BODY_BYTES,
+            outbuf_high_watermark=AHEAD_BYTES,
+            outbuf_overflow=NO_FILE_BYTES,
             clear_untrusted_proxy_headers=False,
             asyncore_use_poll=True,
         )
@@ -199,12 +181,22 @@ class HttpServer:
             except OSError as error:
                 self._complain(error)
 
+    def _let_go(self, before: float) -> None:
+        """Close connections whose clients have taken nothing of their answer since; a thread may be waiting for them.
+
+        waitress does so itself for all that it is not making an answer for.
+        """
+        for one in list(self._map.values()):
+            if isinstance(one, HTTPChannel) and one.requests and one.total_outbufs_len and one.last_activity < before:
+                one.handle_close()
+
     def _shut(self) -> None:
         self._closed = True
 
     def _run(self) -> None:
         while not self._closed:
-            wasyncore.poll2(timeout=1.0, map=self._map)
+            wasyncore.poll2(timeout=LOOK_S, map=self._map)
+            self._let_go(time.time() - UNTAKEN_S)
         wasyncore.close_all(self._map, ignore_all=True)
 
 

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 from kproxy.core.metrics import FAMILY, METRICS, Measure, Metric, MetricKind, Reading
 from kproxy.core.values import Family
-from kproxy.effects.http import Page
+from kproxy.effects.page import Page
 
 Series = Counter | Gauge | Histogram
 

@@ -128,23 +128,18 @@ def remarks(view: ServiceView) -> Iterator[str]:
 def plan_json(node: str, backend: str, plans: Mapping[Family, Planned], views: Iterable[ServiceView]) -> object:
     """The whole plan as plain data."""
     views = list(views)
-    return {
-        "node": node,
-        "backend": backend,
-        "families": [
-            {
-                "family": family.label,
-                **_node_json(planned.plan),
-                "services": [service_json(view) for view in views if view.family is family],
-            }
-            for family, planned in plans.items()
-        ],
-    }
+    families = [
+        {**family_json(planned.plan), "services": [service_json(view) for view in views if view.family is family]}
+        for family, planned in plans.items()
+    ]
+    return {"node": node, "backend": backend, "families": families}
 
 
-def _node_json(plan: NodePlan) -> Mapping[str, object]:
+def family_json(plan: NodePlan) -> Mapping[str, object]:
+    """What holds for all Services of a family."""
     pods = plan.pods
     return {
+        "family": plan.family.label,
         "pods": [str(network) for network in pods] if isinstance(pods, tuple) else pods,
         "nodePortAddresses": None if plan.node_ports is None else sorted(plan.node_ports),
         "loopbackNodePorts": plan.loopback_node_ports,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -98,7 +98,7 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     log, systemd = setup.log, notifier()
     if reason := oom.adjust(config.proxy.oom_score_adj):
         log.debug("oomScoreAdj is not set", wanted=config.proxy.oom_score_adj, reason=reason)
-    facts = Facts(own_version(), asked.source, setup.wall(), needs_node=asked.source == KUBERNETES)
+    facts = Facts(own_version(), asked.source, setup.wall(), given(asked), needs_node=asked.source == KUBERNETES)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)
 
@@ -192,6 +192,21 @@ def pace_of(config: Config, backend: str) -> Pace:
     """How fast syncs follow one another."""
     pacing = config.pacing_for(backend)
     return Pace(pacing.min_gap_s, retry_max_s=pacing.sync_period_s, observe_every_s=pacing.sync_period_s)
+
+
+def given(asked: Asked) -> Mapping[str, str]:
+    """The options that were given, by name, kube-proxy's flags among them."""
+    own = {
+        "config": asked.config or "",
+        "kubeconfig": asked.kubeconfig,
+        "master": asked.master,
+        "source": asked.source,
+        "backend": asked.backend,
+        "node-name": asked.node_name,
+        "node-ip": ",".join(asked.node_ips),
+        "family": ",".join(family.label for family in asked.families),
+    }
+    return {**{name: text for name, text in own.items() if text}, **asked.flags}
 
 
 def own_version() -> str:

@@ -20,9 +20,10 @@ from kproxy.config.listeners import Listener, healthz_listener, metrics_listener
 from kproxy.config.load import EXTERNAL_IPS_GATE
 from kproxy.core.metrics import Measure
 from kproxy.core.values import Family, ObjectKey, Value
-from kproxy.effects.http import Answer, HttpServer, Site, bind_tcp
+from kproxy.effects.http import HttpServer, bind_tcp
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.metrics import Metrics
+from kproxy.effects.page import Answer, Site
 from kproxy.errors import ConfigError
 from kproxy.report.drift import Drifts
 from kproxy.report.events import Remark, drifted
@@ -30,7 +31,7 @@ from kproxy.report.health import Health
 from kproxy.report.measures import RULES, measures
 from kproxy.report.news import Heard, News, Reloaded, Synced
 from kproxy.wiring.health_checks import HealthChecks
-from kproxy.wiring.pages import debug_pages, health_site, metrics_pages
+from kproxy.wiring.pages import debug_pages, health_site, metrics_pages, profiling_pages, zpages
 from kproxy.wiring.status import Facts, Reloads, status_json
 from kproxy.wiring.views import gauges, health_of
 
@@ -49,6 +50,7 @@ class Door(Value, frozen=True):
     name: str
     place: Listener
     has_debug: bool = False
+    has_profiles: bool = False
 
 
 METRICS = "metrics"
@@ -152,8 +154,13 @@ class Front:
     def _site(self, door: Door) -> Site:
         if door.name == "healthz":
             return health_site(self.health, self.tell)
-        pages = metrics_pages(self._state, self._current, self.metrics, self._gauges)
-        return Site({**pages, **self._debug_pages()} if door.has_debug else pages)
+        pages = dict(metrics_pages(self._state, self._current, self.metrics, self._gauges))
+        pages |= zpages(self._facts, self._current, lambda: pages)
+        if door.has_debug:
+            pages |= self._debug_pages()
+        if door.has_profiles:
+            pages |= profiling_pages()
+        return Site(pages)
 
     def _gauges(self) -> Iterator[Measure]:
         """What is measured when somebody asks."""
@@ -228,4 +235,5 @@ def doors(config: Config) -> Iterator[Door]:
     if healthz is not None:
         yield Door("healthz", healthz)
     if metrics is not None:
-        yield Door(METRICS, metrics, metrics.is_loopback or config.proxy.enable_profiling)
+        profiles = config.proxy.enable_profiling
+        yield Door(METRICS, metrics, has_debug=metrics.is_loopback or profiles, has_profiles=profiles)

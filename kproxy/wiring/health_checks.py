@@ -14,7 +14,8 @@ from http import HTTPStatus
 from kproxy.config.listeners import EVERYWHERE, Listener
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, ObjectKey
-from kproxy.effects.http import Answer, HttpServer, Page, Request, bind_tcp
+from kproxy.effects.http import HttpServer, bind_tcp
+from kproxy.effects.page import Answer, Page, Request
 from kproxy.report.health import service_health_json
 
 Complain = Callable[[ObjectKey, Listener, OSError], None]

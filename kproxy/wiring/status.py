@@ -24,6 +24,8 @@ class Facts(Value, frozen=True):
     source: str
     started_at: float
     """Seconds since the epoch."""
+    given: Mapping[str, str]
+    """The options of the command line, by name."""
     needs_node: bool
     """Whether a missing Node object counts against this node: from an API server it does, from files it does not."""
 

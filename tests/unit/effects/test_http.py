@@ -14,13 +14,11 @@ from kproxy.effects.http import (
     CONNECTIONS,
     HEADER_BYTES,
     HttpServer,
-    Page,
-    Request,
-    Site,
     bind_abstract,
     bind_tcp,
     serving,
 )
+from kproxy.effects.page import Page, Request, Site
 
 COMPLAINTS: list[Exception] = []
 
@@ -54,7 +52,7 @@ def open_site(server: HttpServer, address: str = "127.0.0.1") -> int:
 
 
 def get(port: int, path: str, method: str = "GET", address: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(address, port, timeout=5)
+    connection = http.client.HTTPConnection(address, port, timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -133,16 +131,16 @@ def test_both_families_listen_on_one_port_apart(server: HttpServer) -> None:
 
 
 def test_a_header_without_end_is_refused(server: HttpServer) -> None:
-    with socket.create_connection(("127.0.0.1", open_site(server)), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", open_site(server)), timeout=60) as client:
         client.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * HEADER_BYTES)
         assert client.recv(100).startswith(b"HTTP/1.0 431 ")
 
 
 def test_idle_connections_do_not_grow_without_limit(server: HttpServer) -> None:
     port = open_site(server)
-    idle = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(CONNECTIONS + 10)]
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(CONNECTIONS + 10)]
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as late:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as late:
             late.sendall(b"GET /exact HTTP/1.0\r\n\r\n")
             idle_fds = len(list(Path("/proc/self/fd").iterdir()))
             for client in idle:
@@ -173,3 +171,61 @@ def test_closing_ends_threads_and_frees_the_port() -> None:
         get(port, "/exact")
     assert not [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]
     bind_tcp("127.0.0.1", port).close()
+
+
+PART = "x" * 65536
+PARTS = 2048
+
+
+def long_page(made: list[int]) -> Page:
+    def parts() -> Iterator[str]:
+        for number in range(PARTS):
+            made.append(number)
+            yield PART
+
+    return Page(parts=parts)
+
+
+def test_a_long_answer_is_made_as_it_is_taken(server: HttpServer) -> None:
+    made: list[int] = []
+    bound = bind_tcp("127.0.0.1", 0)
+    server.listen(bound, Site({"/": lambda _: long_page(made)}))
+    connection = http.client.HTTPConnection(*bound.getsockname(), timeout=60)
+    connection.request("GET", "/")
+    answer, taken, most_ahead = connection.getresponse(), 0, 0
+    while piece := answer.read(len(PART)):
+        taken += len(piece)
+        most_ahead = max(most_ahead, len(made) * len(PART) - taken)
+    connection.close()
+    assert (taken, answer.getheader("Transfer-Encoding")) == (PARTS * len(PART), "chunked")
+    assert most_ahead < PARTS * len(PART) / 2  # what sockets hold, and a little more
+
+
+def test_an_answer_that_fails_on_its_way_breaks_off_and_is_told(server: HttpServer) -> None:
+    def parts() -> Iterator[str]:
+        yield PART
+        raise ValueError("half way")
+
+    bound = bind_tcp("127.0.0.1", 0)
+    server.listen(bound, Site({"/": lambda _: Page(parts=parts)}))
+    with pytest.raises(http.client.IncompleteRead):
+        get(bound.getsockname()[1], "/")
+    assert [str(error) for error in COMPLAINTS] == ["half way"]
+
+
+def test_clients_that_do_not_take_their_answers_hold_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kproxy.effects.http.UNTAKEN_S", 0.2)
+    monkeypatch.setattr("kproxy.effects.http.LOOK_S", 0.1)
+    made: list[int] = []
+    with serving("test", COMPLAINTS.append) as server:
+        bound = bind_tcp("127.0.0.1", 0)
+        server.listen(bound, Site({"/": lambda _: long_page(made), "/short": lambda _: Page(b"short")}))
+        port: int = bound.getsockname()[1]
+        stalled = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(3)]
+        try:
+            for client in stalled:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert get(port, "/short")[2] == b"short"
+        finally:
+            for client in stalled:
+                client.close()

@@ -4,8 +4,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conntrack import metrics as connections
 from kproxy.core.metrics import METRICS, Measure, Reading
-from kproxy.effects.http import Page
 from kproxy.effects.metrics import Metrics
+from kproxy.effects.page import Page
 
 SYNCS = "kubeproxy_sync_proxy_rules_duration_seconds"
 

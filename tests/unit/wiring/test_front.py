@@ -9,7 +9,8 @@ from kproxy.config import Config, read_config
 from kproxy.config.listeners import Listener
 from kproxy.core.model import Applied
 from kproxy.core.values import Family
-from kproxy.effects.http import Page, Request, Site, serving
+from kproxy.effects.http import serving
+from kproxy.effects.page import Page, Request, Site
 from kproxy.errors import KproxyError
 from kproxy.report.health import FamilyHealth, Health
 from kproxy.report.news import Probed
@@ -25,15 +26,21 @@ OWN = "apiVersion: kproxy.io/v1alpha1\nkind: KproxyConfiguration\n"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (HEAD, [Door("healthz", Listener("0.0.0.0", 10256)), Door("metrics", Listener("127.0.0.1", 10249), True)]),
+        (
+            HEAD,
+            [
+                Door("healthz", Listener("0.0.0.0", 10256)),
+                Door("metrics", Listener("127.0.0.1", 10249), has_debug=True),
+            ],
+        ),
         (f"{OWN}healthzBindAddress: ''\nmetricsBindAddress: ''\n", []),
         (
             f"{HEAD}metricsBindAddress: 0.0.0.0\n---\n{OWN}healthzBindAddress: ''\n",
-            [Door("metrics", Listener("0.0.0.0", 10249), False)],
+            [Door("metrics", Listener("0.0.0.0", 10249))],
         ),
         (
             f"{HEAD}metricsBindAddress: 0.0.0.0\nenableProfiling: true\n---\n{OWN}healthzBindAddress: ''\n",
-            [Door("metrics", Listener("0.0.0.0", 10249), True)],
+            [Door("metrics", Listener("0.0.0.0", 10249), has_debug=True, has_profiles=True)],
         ),
     ],
 )
@@ -53,18 +60,22 @@ def page(pages: Site, path: str, query: str = "") -> Page:
     return pages(Request(path, query))
 
 
+def body(pages: Site, path: str, query: str = "") -> bytes:
+    return b"".join(page(pages, path, query).pieces())
+
+
 def test_every_page_that_the_index_names_is_there(pages: Site) -> None:
-    lines = page(pages, "/debug/").body.decode().splitlines()[1:]
+    lines = body(pages, "/debug/").decode().splitlines()[1:]
     paths = [line.split()[0].replace("NAMESPACE/NAME", "shop/cart") for line in lines]
     assert len(paths) == 6
     assert {page(pages, path).status.value for path in paths} == {200}
 
 
 def test_one_service_is_explained_for_people_and_programs(pages: Site) -> None:
-    text = page(pages, "/debug/services/shop/cart").body.decode()
+    text = body(pages, "/debug/services/shop/cart").decode()
     assert "10.64.2.99:8080" in text
     assert "the cluster's endpoints" in text
-    found = json.loads(page(pages, "/debug/services/shop/cart", "output=json").body)
+    found = json.loads(body(pages, "/debug/services/shop/cart", "output=json"))
     assert {one["family"] for one in found} == {"IPv4", "IPv6"}
     assert [one["address"] for one in found[0]["ports"][0]["endpoints"]] == ["10.64.1.10", "10.64.2.99"]
 
@@ -75,8 +86,8 @@ def test_what_is_not_there_is_a_404(pages: Site, path: str) -> None:
 
 
 def test_rules_are_loadable_text_and_the_plan_is_json(pages: Site) -> None:
-    assert b"*nat" in page(pages, "/debug/rules").body
-    plan = json.loads(page(pages, "/debug/plan").body)
+    assert b"*nat" in body(pages, "/debug/rules")
+    plan = json.loads(body(pages, "/debug/plan"))
     assert [one["service"] for one in plan["families"][0]["services"]] == ["shop/cart", "shop/web"]
 
 

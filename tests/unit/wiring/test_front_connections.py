@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def test_connections_are_counted_while_metrics_are_served_and_only_then() -> None:
-    front = Front("nftables", Facts("1", "x", 0.0, needs_node=False), make_logger("json", 0, io.StringIO()), print)
+    front = Front("nftables", Facts("1", "x", 0.0, {}, needs_node=False), make_logger("json", 0, io.StringIO()), print)
     without, served = read_config(config(None), "file"), read_config(config(free_port()), "file")
     connections, stage = Noted(), Stage()
     with front.serving(without, lambda: stage.agent.state, connections):
