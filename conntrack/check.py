@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from conntrack.counters import HARMFUL, MEANINGS, CpuCounters, Limits
 from conntrack.entry import address_text
@@ -100,10 +100,15 @@ def stale_flows(tally: Tally, services: Services) -> Iterator[Finding]:
         yield Finding(severity, kind, what, remedy, str(door.service), flows)
 
 
-def source_ports(pressure: Pressure) -> Iterator[Finding]:
-    """Destinations for which masquerading runs out of source ports."""
+Destination = tuple[int, bytes, int | None]
+"""Protocol number, packed address, port."""
+
+
+def source_ports(pressure: Pressure, towards: Collection[Destination] | None = None) -> Iterator[Finding]:
+    """Destinations for which masquerading runs out of source ports; only these, where `towards` names some."""
     for (protocol, address, port, own), flows in pressure.destinations().items():
-        if flows >= NEARLY_FULL * SOURCE_PORTS:
+        wanted = towards is None or (protocol, address, port) in towards
+        if wanted and flows >= NEARLY_FULL * SOURCE_PORTS:
             to = socket_text(address, port, protocol_name(protocol))
             yield Finding(
                 Severity.ERROR if flows >= FULL * SOURCE_PORTS else Severity.WARNING,

@@ -99,6 +99,9 @@ class Query(Value, frozen=True):
         )
 
 
+EVERYTHING = Query()
+
+
 def _answers(entry: Entry, address: str, port: int | None) -> bool:
     return entry.reply.source == address and (port is None or entry.reply.source_port == port)
 

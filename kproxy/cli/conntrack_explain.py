@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
 from conntrack.ahead import AheadSocket
-from conntrack.query import Seen, look
+from conntrack.query import EVERYTHING, Query, Seen, look
 from conntrack.requests import Selection
 from conntrack.story import Named, Renewal, parse_named, renewal
 from conntrack.table import Table
-from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, Known, known_services, write
+from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, Known, filters, known_services, query_of, write
 from kproxy.cli.output import emit, heading
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import ConntrackError
-from kproxy.report.connections import CSV_COLUMNS, csv_row, csv_text, duration, flow_object, nat, place, progress
+from kproxy.report.connections import (
+    CSV_COLUMNS,
+    counted,
+    csv_row,
+    csv_text,
+    duration,
+    flow_object,
+    moment,
+    nat,
+    place,
+    progress,
+)
 from kproxy.wiring.question import Asked
 
 
 @click.command()
 @click.argument("flow")
 @SOURCE_OPTIONS
+@filters
 @OUTPUT
 @verbose
-def explain(question: Asked, flow: str, output: str) -> None:
+def explain(question: Asked, flow: str, output: str, **given: Any) -> None:  # noqa: ANN401 - what click passes
     """Tell of the flows that FLOW means: their Service, whether the endpoint serves, and what a new one would get.
 
     FLOW is FROM[:PORT],TO:PORT/PROTO, what the client sent from and to, or the number that `list -o wide` shows as id.
+    Conditions narrow that down where it means several. With -o wide its packets, mark, zone and id are told as well.
 
     \b
     kproxy conntrack explain --source kubernetes 10.244.0.7,10.96.0.10:53/udp
@@ -35,22 +49,25 @@ def explain(question: Asked, flow: str, output: str) -> None:
     """  # noqa: D301 - click's mark for lines that stay as they are
     named = parse_named(flow)
     known = known_services(question)
-    found = _found(named, known)
+    query = query_of(given, known)
+    found = _found(named, query, known)
     if not found:
-        raise ConntrackError(f"there is no flow {flow}; `kproxy conntrack list` shows those that there are")
+        such = "" if query == EVERYTHING else " that meets the conditions"
+        raise ConntrackError(f"there is no flow {flow}{such}; `kproxy conntrack list` shows those that there are")
     if output in ("json", "yaml"):
         emit([_object(seen, again) for seen, again in found], output)
     elif output == "csv":
         write([csv_text(_rows(found))])
     else:
         for seen, again in found:
-            _tell(seen, again, known)
+            _tell(seen, again, known, wide=output == "wide")
 
 
-def _found(named: Named, known: Known) -> list[tuple[Seen, Renewal | None]]:
+def _found(named: Named, query: Query, known: Known) -> list[tuple[Seen, Renewal | None]]:
     selection = Selection(protocol=named.protocol, source=named.source, destination=named.destination)
     with Table(AheadSocket) as table:
-        flows = [look(known.services, entry) for entry in table.entries(selection) if named.means(entry)]
+        looks = (look(known.services, entry) for entry in table.entries(selection) if named.means(entry))
+        flows = [seen for seen in looks if query.wants(seen)]
     return [(seen, None if known.host is None else renewal(seen, known.plans, known.host)) for seen in flows]
 
 
@@ -73,13 +90,18 @@ def _rows(found: list[tuple[Seen, Renewal | None]]) -> Iterator[Sequence[object]
         yield *csv_row(seen), again
 
 
-def _tell(seen: Seen, again: Renewal | None, known: Known) -> None:
+def _tell(seen: Seen, again: Renewal | None, known: Known, *, wide: bool) -> None:
     entry = seen.entry
     client = place(entry.original.source, entry.original.source_port)
     target = place(entry.original.destination, entry.original.destination_port)
     heading(f"{entry.protocol_name} {client} → {target}")
     click.echo(f"  {progress(entry)}, ends in {duration(entry.timeout_s)} unless it goes on; translated: {nat(entry)}")
     click.echo(f"  answered by {place(entry.reply.source, entry.reply.source_port)}")
+    if wide:
+        click.echo(f"  packets {counted(entry, 'packets')}, bytes {counted(entry, 'bytes')} (sent/answered)")
+        click.echo(
+            f"  since {moment(entry.start_ns) or '(not kept)'}; mark {entry.mark:#x}, zone {entry.zone}, id {entry.id}"
+        )
     if not known.any:
         click.echo("  whose it is, is not known: name manifests with -f, or --source kubernetes")
         return

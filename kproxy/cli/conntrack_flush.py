@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from conntrack.ahead import AheadSocket
-from conntrack.query import Query, Seen
+from conntrack.query import EVERYTHING, Seen
 from conntrack.table import Table
 from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, flows, known_services, query_of, write
 from kproxy.cli.output import note
@@ -39,7 +39,7 @@ def flush(question: Asked, output: str, *, yes: bool, dry_run: bool, **given: An
     """  # noqa: D301 - click's mark for lines that stay as they are
     known = known_services(question)
     query = query_of(given, known)
-    if query == Query():
+    if query == EVERYTHING:
         raise click.UsageError("say which flows: --stale, --service, --endpoint, --client, --protocol, --state, --nat")
     with Table(AheadSocket) as table:
         chosen = list(flows(table, query, known.services))

@@ -125,8 +125,13 @@ def flows(table: Table, query: Query, services: Services) -> Iterator[Seen]:
         seen = look(services, entry)
         if query.wants(seen):
             yield seen
-    if reader.undecodable:
-        note(f"{reader.undecodable} flows could not be decoded and are left out")
+    note_undecodable(reader.undecodable)
+
+
+def note_undecodable(number: int) -> None:
+    """A word on standard error about flows that were not understood, if there are any."""
+    if number:
+        note(f"{number} flows could not be decoded and are left out")
 
 
 def write(pieces: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from conntrack.ahead import AheadSocket
-from conntrack.query import Query
+from conntrack.query import EVERYTHING, Query
 from conntrack.services import Services
 from conntrack.stats import Summary, Tally, summarise
 from conntrack.table import Table
@@ -18,10 +18,11 @@ from kproxy.cli.conntrack_question import (
     filters,
     flows,
     known_services,
+    note_undecodable,
     query_of,
     write,
 )
-from kproxy.cli.output import emit, heading, note, table
+from kproxy.cli.output import emit, heading, table
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connection_stats import (
     GROUPS,
@@ -72,10 +73,9 @@ def stats(question: Asked, by: str | None, top: int | None, output: str, **given
 
 
 def _count(door: Table, query: Query, services: Services) -> Summary:
-    if query == Query():
+    if query == EVERYTHING:
         tally = door.whole(_tally)
-        if tally.reader.undecodable:
-            note(f"{tally.reader.undecodable} flows could not be decoded and are left out")
+        note_undecodable(tally.reader.undecodable)
     else:
         tally = Tally()
         for seen in flows(door, query, services):

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 from conntrack.counters import Limits
 from conntrack.load import Load
 from kproxy.report.connection_stats import usage_text
+from kproxy.report.connections import csv_text
 from kproxy.report.layout import aligned
 
-HEADINGS = ("SERVICE", "FLOWS", "UNREPLIED", "NEW/S", "BYTES/S")
+_HEADINGS = ("SERVICE", "FLOWS", "UNREPLIED", "NEW/S", "BYTES/S")
+_WIDE = (*_HEADINGS, "STALE")
+CSV_COLUMNS = ("service", "flows", "unreplied", "newPerSecond", "bytesPerSecond", "stale")
+"""In the order of `load_object`."""
 _UNITS = ("", "k", "M", "G", "T")
 _STEP = 1000
 
@@ -20,10 +24,16 @@ def title(limits: Limits, new_per_s: float) -> str:
     return f"{usage_text(limits)}, {new_per_s:.1f} new per second"
 
 
-def row(load: Load) -> tuple[str, ...]:
-    """A load in the order of `HEADINGS`."""
+def headings(form: str) -> Sequence[str]:
+    """What the columns of `table` or `wide` are called."""
+    return _WIDE if form == "wide" else _HEADINGS
+
+
+def row(load: Load, form: str = "table") -> tuple[str, ...]:
+    """A load in the order of `headings`."""
     moved = "-" if load.bytes_per_s is None else amount(load.bytes_per_s)
-    return load.name, str(load.flows), str(load.unreplied), f"{load.new_per_s:.1f}", moved
+    cells = load.name, str(load.flows), str(load.unreplied), f"{load.new_per_s:.1f}", moved, str(load.stale)
+    return cells[: len(headings(form))]
 
 
 def amount(number: float) -> str:
@@ -39,14 +49,12 @@ def lines(form: str, loads: Sequence[Load], heading: str, *, first: bool) -> Ite
     """One look as text: a table with its title, or one object or row per load."""
     if form in ("table", "wide"):
         yield f"{heading}\n"
-        yield from (f"{text}\n" for text in aligned(HEADINGS, [row(load) for load in loads]))
+        yield from (f"{text}\n" for text in aligned(headings(form), [row(load, form) for load in loads]))
         yield "\n"
     elif form == "csv":
         if first:
-            yield "service,flows,unreplied,newPerSecond,bytesPerSecond\n"
-        for load in loads:
-            moved = "" if load.bytes_per_s is None else f"{load.bytes_per_s:.0f}"
-            yield f"{load.name},{load.flows},{load.unreplied},{load.new_per_s:.1f},{moved}\n"
+            yield csv_text([CSV_COLUMNS])
+        yield csv_text(load_object(load).values() for load in loads)
     else:
         for load in loads:
             text = json.dumps(load_object(load))
@@ -61,4 +69,5 @@ def load_object(load: Load) -> dict[str, object]:
         "unreplied": load.unreplied,
         "newPerSecond": round(load.new_per_s, 1),
         "bytesPerSecond": None if load.bytes_per_s is None else round(load.bytes_per_s),
+        "stale": load.stale,
     }

@@ -220,7 +220,7 @@ def _csv(flows: Iterable[Seen]) -> Iterator[str]:
         yield csv_text([csv_row(seen)])
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV; None is an empty cell."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 KPROXY = str(Path(sys.executable).with_name("kproxy"))
 TIMEOUT_S = 60
+FORMATS = ("table", "wide", "json", "yaml", "csv")
 WEB, DEAD = "shop/web", "shop/dead"
 
 
@@ -152,6 +153,50 @@ def test_filters(manifests: str) -> None:
             expected = {flow["id"] for flow in every if wanted(flow)}
             assert 0 < len(expected) < len(every), name
             assert ids(printed("list", "-f", manifests, "-o", "json", *options)) == expected, name
+
+    with_flows(look)
+
+
+def test_every_command_takes_every_condition(manifests: str) -> None:
+    """The flows that each condition leaves, by `list`, are what the other commands speak of."""
+
+    def look() -> None:
+        every = json.loads(printed("list", "-f", manifests, "-o", "json"))
+        for name, (options, wanted) in FILTERS.items():
+            expected = [flow for flow in every if wanted(flow)]
+            stats = json.loads(printed("stats", "-f", manifests, "-o", "json", *options))
+            assert stats["total"]["flows"] == len(expected), name
+            top = printed("top", "-f", manifests, "--count", "1", "--interval", "0.1", "-o", "json", *options)
+            assert sum(json.loads(line)["flows"] for line in top.splitlines()) == len(expected), name
+            check = run("check", "-f", manifests, "-o", "json", *options)
+            stale = sum("stale" in flow for flow in expected)
+            assert (check.returncode, sum(one["flows"] for one in json.loads(check.stdout))) == (bool(stale), stale)
+        both = run("explain", "-f", manifests, "10.0.0.1,10.96.0.1:80/tcp", "--state", "time_wait")
+        assert both.returncode == 1
+        assert "that meets the conditions" in both.stderr
+        assert "shop/web" in printed("explain", "-f", manifests, "10.0.0.1,10.96.0.1:80/tcp", "--service", WEB)
+
+    with_flows(look)
+
+
+def test_every_command_takes_every_format(manifests: str) -> None:
+    def look() -> None:
+        calls = {
+            "list": (),
+            "stats": (),
+            "top": ("--count", "1", "--interval", "0.1"),
+            "check": (),
+            "flush": ("--stale", "--dry-run"),
+            "explain": ("10.0.0.1,10.96.0.1:80/udp",),
+        }
+        for name, arguments in calls.items():
+            texts = {form: run(name, "-f", manifests, *arguments, "-o", form).stdout for form in FORMATS}
+            assert all(texts.values()), name
+            assert yaml.safe_load(texts["yaml"]), name
+            assert len(list(csv.DictReader(io.StringIO(texts["csv"])))) > 0, name
+            for line in texts["json"].splitlines() if name == "top" else [texts["json"]]:
+                assert json.loads(line), name
+            assert len(texts["wide"]) > len(texts["table"]), name
 
     with_flows(look)
 
@@ -316,6 +361,9 @@ WRONG: dict[str, tuple[Sequence[str], int, str]] = {
     "an unknown protocol": (["stats", "--protocol", "http"], 2, "--protocol"),
     "an unknown state": (["list", "--state", "HALF"], 2, "--state"),
     "a malformed flow": (["explain", "nonsense"], 2, "FROM"),
+    "a malformed endpoint": (["check", "--endpoint", "10.0.0.1:0"], 2, "--endpoint"),
+    "top of an unknown Service": (["top", "-f", "{}", "--service", "shop/wob"], 2, "shop/web"),
+    "an impossible translation": (["watch", "--nat", "both"], 2, "--nat"),
     "no manifests": (["list", "-f", "/nowhere"], 2, "/nowhere"),
     "an unknown format": (["list", "-o", "xml"], 2, "xml"),
 }

@@ -7,7 +7,7 @@ import pytest
 from conntrack import check
 from conntrack.check import Finding, Pressure, Severity
 from conntrack.counters import Limits
-from conntrack.entry import Entry
+from conntrack.entry import Entry, address_bytes
 from conntrack.layout import TCP, UDP, Status
 from conntrack.stats import Tally
 from tests.unit.conntrack.cluster import cart, dns, flow, known, plan
@@ -83,6 +83,9 @@ def test_source_ports_are_counted_by_destination_and_own_address(monkeypatch: py
     assert "203.0.113.9:443/tcp" in found.what
     (worse,) = check.source_ports(pressure([*flows, *(masqueraded("203.0.113.9", "192.0.2.11") for _ in range(2))]))
     assert worse.severity is Severity.ERROR
+    place = (TCP, address_bytes("203.0.113.9"), 443)
+    assert [one.flows for one in check.source_ports(pressure(flows), {place})] == [8]
+    assert list(check.source_ports(pressure(flows), {(TCP, address_bytes("203.0.113.8"), 443)})) == []
 
 
 def test_only_harmful_counters_and_only_while_they_grow() -> None:

@@ -5,8 +5,10 @@ import pytest
 from conntrack.entry import Counters, Entry
 from conntrack.layout import TCP, UDP
 from conntrack.load import Load, Sample, loads, name_of
+from conntrack.query import EVERYTHING, Query, client_of
 from conntrack.services import NO_SERVICES, Services
 from conntrack.stats import OTHER
+from kproxy.core.values import ObjectKey
 from tests.unit.conntrack.cluster import cart, dns, flow, known, plan
 from tests.unit.conntrack.messages import flow_message
 
@@ -23,8 +25,8 @@ WEB = [flow(TCP, "10.96.0.1", 80, "10.244.2.1", 8080) for _ in range(2)]
 OUT = flow(TCP, "203.0.113.9", 443, "203.0.113.9", 443)
 
 
-def sample(*flows: Entry, services: Services = SERVICES) -> Sample:
-    found = Sample(services)
+def sample(*flows: Entry, services: Services = SERVICES, query: Query = EVERYTHING) -> Sample:
+    found = Sample(services, query)
     found.add([flow_message(entry) for entry in flows])
     return found
 
@@ -65,5 +67,40 @@ def test_sorting(sort: str, first: str) -> None:
     ],
 )
 def test_events_and_tables_give_flows_the_same_name(entry: Entry, services: Services, name: str) -> None:
-    assert name_of(services, entry) == name
+    assert name_of(services, EVERYTHING, entry) == name
     assert set(sample(entry, services=services).flows) == {name}
+
+
+GONE = flow(TCP, "10.96.0.1", 80, "10.244.2.9", 8080)
+ANY_PROTOCOL = Query(client=client_of("0.0.0.0/0"))
+
+
+def test_what_no_serving_endpoint_answers_is_counted_apart() -> None:
+    (found,) = loads(None, sample(*WEB, GONE), {}, 1.0, "flows")
+    assert (found.flows, found.stale) == (3, 1)
+
+
+def test_counting_one_by_one_is_counting_in_bulk() -> None:
+    flows = [DNS, *(counted(entry, 100, 200) for entry in WEB), GONE, counted(OUT, 5, 0)]
+    bulk, single = sample(*flows), sample(*flows, query=ANY_PROTOCOL)
+    for what in ("flows", "unreplied", "stale", "bytes", "accounting"):
+        assert getattr(bulk, what) == getattr(single, what), what
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        (Query(protocol=UDP), {"kube-system/dns:dns"}),
+        (Query(service=ObjectKey("shop", "cart")), {"shop/cart"}),
+        (Query(stale=True), {"shop/cart"}),
+        (Query(endpoint=("203.0.113.9", 443)), {OTHER}),
+    ],
+)
+def test_only_what_is_wanted_is_counted(query: Query, names: set[str]) -> None:
+    flows = [DNS, GONE, OUT]
+    assert set(sample(*flows, query=query).flows) == names
+    assert {name_of(SERVICES, query, entry) for entry in flows} == names | {None}
+
+
+def test_a_flow_that_begins_has_no_state_to_ask_for() -> None:
+    assert name_of(SERVICES, Query(state="ESTABLISHED"), DNS) == "kube-system/dns:dns"
