@@ -1,5 +1,5 @@
 # kproxy with all it starts at run time, and no compiler: docker build --tag kproxy .
-FROM docker.io/library/python:3.12-slim-bookworm AS build
+FROM docker.io/library/python:3.11-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv --without-pip /opt/kproxy
 COPY requirements-runtime.lock .
@@ -11,7 +11,7 @@ COPY conntrack conntrack
 COPY kproxy kproxy
 RUN pip --no-cache-dir --disable-pip-version-check --python /opt/kproxy/bin/python install --no-deps .
 
-FROM docker.io/library/python:3.12-slim-bookworm
+FROM docker.io/library/python:3.11-slim-bookworm
 # Both variants of iptables are in this package; nftables and IPVS are programmed without a program.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends iptables \
