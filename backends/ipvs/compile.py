@@ -1,8 +1,8 @@
 """From a NodePlan to a Document of virtual servers, set members, addresses and a few chains.
 
-What Services share (addresses, hairpin pairs) has owners of its own. The
-previous result only saves work: a Service whose plan and slots are the very
-same keeps its fragment.
+What Services share (addresses, hairpin pairs) is counted and has owners of
+its own. The previous result only saves work: a Service whose plan and slots
+are the very same keeps its fragment.
 """
 
 from __future__ import annotations
@@ -13,31 +13,26 @@ from typing import Final
 from backends.ipvs.base import base_fragment
 from backends.ipvs.names import allocate
 from backends.ipvs.objects import NO_MARK, Member, Vip
-from backends.ipvs.services import Slots, hairpins, marked_pools, service_fragment, settings_for, vips
-from kproxy.core.document import BASE, Fragment, Owner
-from kproxy.core.plan import NodePlan, ServicePlan, Unlisted
-from kproxy.core.values import ObjectKey, Value
+from backends.ipvs.services import hairpins, marked_pools, service_fragment, settings_for, vips
+from kproxy.core.changes import changed_keys, recount
+from kproxy.core.document import BASE, NOTHING, Fragment, Owner, edited
+from kproxy.core.plan import Ipvs, NodePlan, ServicePlan, Unlisted
+from kproxy.core.values import ObjectKey
 from kproxy.ports import Compiled, Unsupported
 
 VIPS: Final[Owner] = "vips"
 HAIRPINS: Final[Owner] = "hairpins"
 
 
-class Part(Value, frozen=True):
-    """One Service, compiled, and what it was compiled from."""
-
-    plan: ServicePlan
-    keys: tuple[str, ...]
-    slots: Slots
-    fragment: Fragment
-    vips: frozenset[str]
-    hairpins: frozenset[Member]
-
-
 class Parts(Compiled, frozen=True):
-    """A compiled plan, with what the next one may take over."""
+    """A compiled plan, and what the next one goes on with."""
 
-    parts: Mapping[ObjectKey, Part]
+    pools: Mapping[ObjectKey, tuple[str, ...]] = {}
+    """The pools that are reached by a mark, of the Services that have any."""
+    slots: Mapping[str, int] = {}
+    vips: Mapping[str, int] = {}
+    """How many Services have an address."""
+    hairpins: Mapping[Member, int] = {}
 
     @property
     def unsupported(self) -> tuple[Unsupported, ...]:
@@ -61,39 +56,45 @@ UNLISTED: Final = Unsupported(
 
 def compile_plan(plan: NodePlan, previous: Compiled | None) -> Parts:
     """The Document of a plan."""
-    last = previous.parts if isinstance(previous, Parts) and previous.plan.family is plan.family else {}
-    keys = {key: _keys(service, last.get(key)) for key, service in plan.services.items()}
-    slots = allocate(one for several in keys.values() for one in several)
-    parts = {key: _part(plan, service, keys[key], slots, last.get(key)) for key, service in plan.services.items()}
-    base = base_fragment(plan)
-    addresses: Fragment = {Vip(one): True for part in parts.values() for one in part.vips}
-    pairs: Fragment = {one: NO_MARK for part in parts.values() for one in part.hairpins}
-    if isinstance(previous, Parts):
-        base = _kept(previous, BASE, base)
-        addresses, pairs = _kept(previous, VIPS, addresses), _kept(previous, HAIRPINS, pairs)
-    document: dict[Owner, Fragment] = {BASE: base}
-    document.update({owner: shared for owner, shared in ((VIPS, addresses), (HAIRPINS, pairs)) if shared})
-    document.update({str(key): part.fragment for key, part in parts.items() if part.fragment})
-    return Parts(plan, document, parts)
+    last = previous if isinstance(previous, Parts) and previous.plan.family is plan.family else None
+    last = last or Parts(NodePlan(plan.family, {}), {})
+    before, after = last.plan.services, plan.services
+    changed = changed_keys(before, after)
+    pools = _pools(last.pools, {key: after.get(key) for key in changed})
+    slots = last.slots if pools is last.pools else allocate(one for several in pools.values() for one in several)
+    stale = changed.union(
+        key for key, several in pools.items() if any(slots[one] != last.slots.get(one) for one in several)
+    )
+    if _frame(plan) != _frame(last.plan):
+        stale = stale.union(after)
+    fragments = {str(key): _fragment(plan, after.get(key), slots, pools.get(key, ())) for key in sorted(stale)}
+    come, gone = ([services[key] for key in changed if key in services] for services in (after, before))
+    addresses = recount(last.vips, map(vips, come), map(vips, gone))
+    pairs = recount(
+        last.hairpins, (hairpins(one, plan.family) for one in come), (hairpins(one, plan.family) for one in gone)
+    )
+    fragments[BASE] = base_fragment(plan)
+    if addresses is not last.vips:
+        fragments[VIPS] = {Vip(one): True for one in addresses}
+    if pairs is not last.hairpins:
+        fragments[HAIRPINS] = dict.fromkeys(pairs, NO_MARK)
+    return Parts(plan, edited(last.document, fragments), pools, slots, addresses, pairs)
 
 
-def _keys(service: ServicePlan, last: Part | None) -> tuple[str, ...]:
-    return last.keys if last is not None and last.plan is service else marked_pools(service)
+def _pools(
+    before: Mapping[ObjectKey, tuple[str, ...]], changed: Mapping[ObjectKey, ServicePlan | None]
+) -> Mapping[ObjectKey, tuple[str, ...]]:
+    """The marked pools after some Services changed; the very same mapping if theirs did not."""
+    found = {key: marked_pools(service) if service else () for key, service in changed.items()}
+    if all(before.get(key, ()) == several for key, several in found.items()):
+        return before
+    return {key: several for key, several in {**before, **found}.items() if several}
 
 
-def _part(
-    plan: NodePlan, service: ServicePlan, keys: tuple[str, ...], slots: dict[str, int], last: Part | None
-) -> Part:
-    at = settings_for(plan, service, slots, keys)
-    if last is not None and last.plan is service and last.slots == at:
-        return last
-    fragment = service_fragment(service, at)
-    if last is not None and last.fragment == fragment:
-        fragment = last.fragment
-    return Part(service, keys, at, fragment, vips(service), hairpins(service, plan.family))
+def _frame(plan: NodePlan) -> tuple[int, Ipvs]:
+    """What every Service's fragment depends on."""
+    return plan.masquerade_bit, plan.ipvs
 
 
-def _kept(previous: Compiled, owner: Owner, fragment: Fragment) -> Fragment:
-    """The previous fragment itself if it is equal, so that `diff` need not look into it."""
-    before = previous.document.get(owner)
-    return before if before is not None and before == fragment else fragment
+def _fragment(plan: NodePlan, service: ServicePlan | None, slots: Mapping[str, int], keys: tuple[str, ...]) -> Fragment:
+    return service_fragment(service, settings_for(plan, service, slots, keys)) if service else NOTHING

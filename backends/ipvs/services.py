@@ -8,7 +8,7 @@ firewall mark, which IPVS asks for first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from backends.ipvs import drain
@@ -59,7 +59,7 @@ def pool_key(service: ServicePlan, port: PortPlan, action: Action) -> str:
     return f"{service.service}:{port.name}/{port.protocol}/{action}"
 
 
-def settings_for(plan: NodePlan, service: ServicePlan, slots: dict[str, int], keys: tuple[str, ...]) -> Slots:
+def settings_for(plan: NodePlan, service: ServicePlan, slots: Mapping[str, int], keys: tuple[str, ...]) -> Slots:
     """The inputs of `service_fragment` beside the plan."""
     return Slots(
         tuple((key, slots[key]) for key in keys),

@@ -8,7 +8,6 @@ a changed one the old uses are found by compiling the old plan once more.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 
 from backends.nftables.base import base_fragment, frontends_fragment
@@ -17,8 +16,8 @@ from backends.nftables.layout import CLUSTER_IPS, FRONTENDS, HAIRPIN, HAIRPINS, 
 from backends.nftables.objects import Element, element_id
 from backends.nftables.pools import pools_fragment
 from backends.nftables.shapes import shape_of
-from kproxy.core.changes import Edited, changed_keys
-from kproxy.core.document import BASE, Document, Fragment, Owner
+from kproxy.core.changes import changed_keys, recount
+from kproxy.core.document import BASE, NOTHING, Fragment, Owner, edited
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import ObjectKey, Value
 from kproxy.ports import Compiled
@@ -60,52 +59,21 @@ def compile_plan(plan: NodePlan, previous: Compiled | None) -> Kept:
     for key in _disputed(previous.counts.contested ^ counts.contested, plan):
         fragments[str(key)] = compile_service(plan.services[key], words, counts.contested).fragment
     fragments.update(_shared_fragments(plan, counts, words))
-    return Kept(plan, _edited(previous.document, fragments), counts)
-
-
-NOTHING: Fragment = {}
-
-
-def _edited(document: Document, fragments: Mapping[Owner, Fragment]) -> Document:
-    """The document with these fragments: an empty one goes, an equal one stays the object that it was."""
-    edits = {owner: fragment for owner, fragment in fragments.items() if document.get(owner, NOTHING) != fragment}
-    if not edits:
-        return document
-    gone = [owner for owner, fragment in edits.items() if not fragment]
-    return Edited(document, {owner: fragment for owner, fragment in edits.items() if fragment}, gone)
+    return Kept(plan, edited(previous.document, fragments), counts)
 
 
 def _count(before: Counts, added: list[Uses], removed: list[Uses]) -> Counts:
-    cluster_ips = _recount(before.cluster_ips, (u.cluster_ips for u in added), (u.cluster_ips for u in removed))
+    cluster_ips = recount(before.cluster_ips, (u.cluster_ips for u in added), (u.cluster_ips for u in removed))
     contested = before.contested
     if cluster_ips is not before.cluster_ips:
         contested = frozenset(address for address, count in cluster_ips.items() if count > 1)
     return Counts(
-        _recount(before.shapes, (u.shapes for u in added), (u.shapes for u in removed)),
-        _recount(before.pools, (u.pools for u in added), (u.pools for u in removed)),
-        _recount(before.hairpins, (u.hairpins for u in added), (u.hairpins for u in removed)),
+        recount(before.shapes, (u.shapes for u in added), (u.shapes for u in removed)),
+        recount(before.pools, (u.pools for u in added), (u.pools for u in removed)),
+        recount(before.hairpins, (u.hairpins for u in added), (u.hairpins for u in removed)),
         cluster_ips,
         contested,
     )
-
-
-def _recount(
-    before: Mapping[str, int], added: Iterable[Iterable[str]], removed: Iterable[Iterable[str]]
-) -> Mapping[str, int]:
-    """The counts after some uses came and went; the very same mapping if they cancel out."""
-    moves: dict[str, int] = {}
-    for item in itertools.chain.from_iterable(added):
-        moves[item] = moves.get(item, 0) + 1
-    for item in itertools.chain.from_iterable(removed):
-        moves[item] = moves.get(item, 0) - 1
-    if not any(moves.values()):
-        return before
-    after = dict(before)
-    for item, move in moves.items():
-        after[item] = after.get(item, 0) + move
-        if not after[item]:
-            del after[item]
-    return after
 
 
 def _disputed(addresses: frozenset[str], plan: NodePlan) -> list[ObjectKey]:

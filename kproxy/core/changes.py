@@ -1,9 +1,9 @@
-"""What changed between two mappings of frozen values, by identity."""
+"""What changed between two mappings of frozen values, by identity; and counts that are kept by changes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import compress
+from itertools import chain, compress
 from operator import is_, is_not
 from typing import TypeVar
 
@@ -48,3 +48,20 @@ def changed_keys(old: Mapping[K, object], new: Mapping[K, object]) -> frozenset[
 
 
 _ABSENT = object()
+
+
+def recount(before: Mapping[K, int], added: Iterable[Iterable[K]], removed: Iterable[Iterable[K]]) -> Mapping[K, int]:
+    """How often each thing is used after some uses came and went; the very same mapping if they cancel out."""
+    moves: dict[K, int] = {}
+    for item in chain.from_iterable(added):
+        moves[item] = moves.get(item, 0) + 1
+    for item in chain.from_iterable(removed):
+        moves[item] = moves.get(item, 0) - 1
+    if not any(moves.values()):
+        return before
+    after = dict(before)
+    for item, move in moves.items():
+        after[item] = after.get(item, 0) + move
+        if not after[item]:
+            del after[item]
+    return after

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
-from kproxy.core.changes import changed_keys
+from kproxy.core.changes import Edited, changed_keys
 from kproxy.core.values import Value
 
 Owner: TypeAlias = str
@@ -26,6 +26,9 @@ LEAVING: Owner = "leaving"
 """The owner of what `observe` shows only because it is to go now: we let go of it, so removing it is no repair."""
 OBSERVED: Owner = "kernel"
 """The owner of what was read back: a kernel does not know whose a rule or a virtual server is."""
+
+
+NOTHING: Fragment = {}
 
 
 class Addition(Value, frozen=True):
@@ -108,3 +111,12 @@ def patch(have: Document, change: Change) -> dict[Owner, dict[ObjectId, Content]
     for key, addition in change.added.items():
         result.setdefault(addition.owner, {})[key] = addition.content
     return {owner: fragment for owner, fragment in result.items() if fragment}
+
+
+def edited(document: Document, fragments: Mapping[Owner, Fragment]) -> Document:
+    """The document with these fragments: an empty one goes, an equal one stays the object that it was."""
+    edits = {owner: fragment for owner, fragment in fragments.items() if document.get(owner, NOTHING) != fragment}
+    if not edits:
+        return document
+    gone = [owner for owner, fragment in edits.items() if not fragment]
+    return Edited(document, {owner: fragment for owner, fragment in edits.items() if fragment}, gone)
