@@ -6,6 +6,7 @@ long (docs/decisions has the figures). Ours are marked by scheduler flag 3.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import struct
 from collections.abc import Iterable
@@ -13,8 +14,8 @@ from typing import Final
 
 from backends.ipvs.objects import Balance, Real, Server
 from kproxy.core.values import Family, Protocol, Value
-from kproxy.netlink.attributes import attribute, nested, number, read, string, text, u16
-from kproxy.netlink.generic import attributes_of, generic, host_number, host_u16, host_u32
+from kproxy.netlink.attributes import attribute, nested, number, read, string, text
+from kproxy.netlink.generic import attributes_of, generic, host_number, host_u32
 from kproxy.netlink.messages import Message
 from kproxy.netlink.virtual_servers import (
     ADDRESS,
@@ -48,6 +49,9 @@ _TIMEOUTS: Final = (4, 5, 6)
 _D_ADDRESS, _D_PORT, _D_METHOD, _D_WEIGHT, _D_UPPER, _D_LOWER, _D_ACTIVE, _D_INACTIVE = range(1, 9)
 _D_FAMILY: Final = 11
 _FLAGS_FORM: Final = struct.Struct("=II")
+_REAL_FORM: Final = struct.Struct("=HH16sHH2sxxHHHxx")
+_WEIGHT_FORM: Final = struct.Struct("=HHIHHIHHIHHI")
+"""Several attributes at once: there are more real servers than all else together."""
 
 PROTOCOLS: Final = {one.number: one for one in Protocol}
 OWN_FLAGS: Final = PERSISTENT | SCHED1 | SCHED2 | SCHED3
@@ -63,6 +67,7 @@ class Found(Value, frozen=True):
     deadline: int
 
 
+@functools.lru_cache(maxsize=1)  # the real servers of one come one after another
 def server_key(server: Server, family: Family) -> bytes:
     """The attributes that name a virtual server."""
     if server.protocol is None:
@@ -93,13 +98,14 @@ def service_request(command: int, server: Server, family: Family, balance: Balan
 
 def real_request(command: int, real: Real, family: Family, weight: int | None = None, deadline: int = 0) -> bytes:
     """A command on a real server. A deadline (Unix time) is kept as its upper threshold, which no weight of 0 reads."""
-    key = attribute(_D_ADDRESS, packed(real.address)) + u16(_D_PORT, real.port) + host_u16(_D_FAMILY, NUMBERS[family])
+    key = _REAL_FORM.pack(
+        *(20, _D_ADDRESS, packed(real.address)),
+        *(6, _D_PORT, real.port.to_bytes(2, "big")),
+        *(6, _D_FAMILY, NUMBERS[family]),
+    )
     if weight is not None:
-        key += (
-            host_u32(_D_METHOD, MASQUERADING)
-            + host_u32(_D_WEIGHT, weight)
-            + host_u32(_D_UPPER, deadline)
-            + host_u32(_D_LOWER, 0)
+        key += _WEIGHT_FORM.pack(
+            8, _D_METHOD, MASQUERADING, 8, _D_WEIGHT, weight, 8, _D_UPPER, deadline, 8, _D_LOWER, 0
         )
     return generic(command, nested(SERVICE, server_key(real.server, family)), nested(_DEST, key))
 
