@@ -25,6 +25,8 @@ FIELDS = (
 """What a Reader must be asked for to make entries."""
 
 _IPV4_LENGTH = 4
+_REMEMBERED = 16384
+"""So many addresses, at a quarter of a kilobyte each."""
 _FAMILIES = {AF_INET: Family.IPV4, AF_INET6: Family.IPV6}
 
 
@@ -140,7 +142,7 @@ def entry_of(row: Row) -> Entry:
 _status = functools.lru_cache(maxsize=4096)(Status)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=_REMEMBERED)
 def address_text(packed: bytes) -> str:
     """The canonical text of 4 or 16 bytes in network order."""
     if len(packed) == _IPV4_LENGTH:
@@ -148,7 +150,10 @@ def address_text(packed: bytes) -> str:
     return str(ipaddress.IPv6Address(packed))
 
 
-@functools.lru_cache(maxsize=65536)
-def address_bytes(text: str) -> bytes:
+def packed(text: str) -> bytes:
     """4 or 16 bytes in network order; ValueError if the text is no address."""
     return ipaddress.ip_address(text).packed
+
+
+address_bytes = functools.lru_cache(maxsize=_REMEMBERED)(packed)
+"""`packed` for what comes again soon, as addresses of flows do."""

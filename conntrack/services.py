@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from conntrack.entry import address_bytes
+from conntrack.entry import packed
 from kproxy.core.plan import FrontendKind, NodePlan, PortPlan, ServicePlan
 from kproxy.core.values import ObjectKey, Value, family_of
 
@@ -29,13 +29,22 @@ class Door(Value, frozen=True):
     port: str
     """The port's name, empty where it has none."""
     protocol: str
-    serving: frozenset[Socket]
+    serving: bytes
+    """Their records (`_record`) in order, end to end: a set of tuples takes ten times the room, at every agent."""
+
+    def serves(self, endpoint: Socket) -> bool:
+        """Whether this endpoint may still answer; of the family of the door's own."""
+        record = _record(*endpoint)
+        at = self.serving.find(record)
+        while at > 0 and at % len(record):
+            at = self.serving.find(record, at + 1)
+        return at >= 0
 
     def __str__(self) -> str:
         return f"{self.service}:{self.port}" if self.port else str(self.service)
 
 
-Made = tuple[ServicePlan, Mapping[Claim, Door]]
+Made = tuple[ServicePlan, tuple[tuple[Claim, Door], ...]]
 """A ServicePlan and what it came to."""
 
 
@@ -79,7 +88,7 @@ def index(plans: Iterable[NodePlan], node_addresses: Iterable[str], previous: Se
             doors.update(made[1])
     return Services(
         doors,
-        frozenset(address_bytes(address) for plan in plans for address in _takers(plan, local)),
+        frozenset(packed(address) for plan in plans for address in _takers(plan, local)),
         any(plan.loopback_node_ports for plan in plans),
         made_of,
     )
@@ -93,13 +102,18 @@ def _takers(plan: NodePlan, local: frozenset[str]) -> frozenset[str]:
     return frozenset(address for address in addresses if family_of(address) is plan.family and address != "::1")
 
 
-def _doors(plan: NodePlan, service: ServicePlan) -> Mapping[Claim, Door]:
-    return {claim: _door(service.service, port) for port in service.ports for claim in _claims(plan, port)}
+def _doors(plan: NodePlan, service: ServicePlan) -> tuple[tuple[Claim, Door], ...]:
+    made = ((port, _door(service.service, port)) for port in service.ports)
+    return tuple((claim, door) for port, door in made for claim in _claims(plan, port))
 
 
 def _door(service: ObjectKey, port: PortPlan) -> Door:
-    serving = frozenset((address_bytes(endpoint.address), endpoint.port) for endpoint in port.serving)
-    return Door(service, port.name, port.protocol.value, serving)
+    serving = sorted({_record(packed(endpoint.address), endpoint.port) for endpoint in port.serving})
+    return Door(service, port.name, port.protocol.value, b"".join(serving))
+
+
+def _record(address: bytes, port: int) -> bytes:
+    return address + port.to_bytes(2, "big")
 
 
 def _claims(plan: NodePlan, port: PortPlan) -> Iterable[Claim]:
@@ -107,7 +121,7 @@ def _claims(plan: NodePlan, port: PortPlan) -> Iterable[Claim]:
         if frontend.kind is FrontendKind.NODE_PORT:
             yield port.protocol.number, bytes([plan.family]), frontend.port
         elif frontend.address is not None:
-            yield port.protocol.number, address_bytes(frontend.address), frontend.port
+            yield port.protocol.number, packed(frontend.address), frontend.port
 
 
 def _any_address(address: bytes) -> bytes:

@@ -65,7 +65,7 @@ class Stale(Value, frozen=True):
 
 def judge(door: Door, destination: Socket, source: Socket, protocol: int, status: int) -> Reason | None:
     """Why a flow to `door` is stale: sent to `destination`, answered by `source`. None if it is not."""
-    if source in door.serving:
+    if door.serves(source):
         return None
     if source == destination:
         waits = protocol in CLEANED or not status & _SEEN_REPLY
@@ -94,7 +94,7 @@ class Judge:
             door = door_of(protocol, address, port)
             if door is None or any(zones):
                 continue
-            reason = judge(door, (address, port), (source, source_port), protocol, status or 0)
+            reason = judge(door, (address, port), (source, source_port or 0), protocol, status or 0)
             whole = None if reason is None else self._full.row(message)
             if reason is not None and whole is not None:
                 yield Stale(entry_of(whole), door, reason)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from conntrack.entry import address_bytes
+from conntrack.entry import address_bytes, address_text
 from conntrack.layout import TCP, UDP
 from conntrack.services import NO_SERVICES, index
 from kproxy.core.plan import ServicePlan
@@ -49,6 +51,30 @@ WHERE: dict[tuple[int, str, int | None], str | None] = {
 @pytest.mark.parametrize(("place", "name"), WHERE.items(), ids=map(str, WHERE))
 def test_an_address_and_port_lead_to_a_service_port(place: tuple[int, str, int | None], name: str | None) -> None:
     assert named(SERVICES, *place) == name
+
+
+_BYTES = st.sampled_from([0, 1, 2])
+_SOCKETS = st.one_of(
+    *(
+        st.lists(
+            st.tuples(st.lists(_BYTES, min_size=size, max_size=size).map(bytes), st.sampled_from([1, 2, 257, 514]))
+        )
+        for size in (4, 16)
+    )
+)
+
+
+@given(_SOCKETS, st.data())
+def test_an_endpoint_is_told_from_others_wherever_its_bytes_appear(
+    sockets: list[tuple[bytes, int]], data: st.DataObject
+) -> None:
+    """Few different bytes, so that an endpoint's stand across the border of two others often."""
+    serving = sockets[: data.draw(st.integers(0, len(sockets)))]
+    family = Family.IPV6 if sockets and len(sockets[0][0]) == 16 else Family.IPV4
+    texts = (f"[{address_text(address)}]:{number}" for address, number in serving)
+    made = ServicePlan(CART, (port(Protocol.TCP, (at("192.0.2.1", 80),), *texts),))
+    door = known(plan(made, family=family)).door(TCP, address_bytes("192.0.2.1"), 80)
+    assert [door.serves(one) for one in sockets] == [one in serving for one in sockets]
 
 
 def test_node_ports_only_where_the_plan_takes_them() -> None:
