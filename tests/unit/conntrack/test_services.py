@@ -54,6 +54,7 @@ def test_an_address_and_port_lead_to_a_service_port(place: tuple[int, str, int |
 
 
 _BYTES = st.sampled_from([0, 1, 2])
+_PORTS = st.sampled_from([1, 2, 257, 514])
 _SOCKETS = st.one_of(
     *(
         st.lists(
