@@ -91,7 +91,7 @@ class IpvsKernel:
             own = SETS[self._family].prefix.encode()
             sets_now = b"".join(one.payload for one in self._sockets.dump_sets() if own in one.payload)
             parameters = tuple(read_sysctls(sorted(self._sysctls)))
-            return fingerprint(read_table(), sets_now), parameters, self._glance_at_chains()
+            return fingerprint(self._family, read_table(), sets_now), parameters, self._glance_at_chains()
         except (OSError, Malformed) as error:
             raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
 

@@ -54,12 +54,12 @@ def link_request(name: str) -> bytes:
     return _link(0, 0) + text(_NAME, name)
 
 
-def read_index(answers: Iterable[Message]) -> int:
-    """The link's number; 0 if there is none among the answers."""
+def read_link(answers: Iterable[Message]) -> tuple[int, bool]:
+    """The link's number, 0 if there is none among the answers, and whether it is up."""
     for received in answers:
-        index: int = _LINK.unpack_from(received.payload)[2]
-        return index
-    return 0
+        _, _, index, flags, _ = _LINK.unpack_from(received.payload)
+        return index, bool(flags & _UP)
+    return 0, False
 
 
 def address_request(address: str, index: int) -> bytes:

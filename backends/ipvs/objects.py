@@ -154,7 +154,7 @@ KINDS_OF_OBJECT: Final = {
     Member: "set member",
     Drain: "drain time",
     Sysctl: "kernel parameter",
-    Timeouts: "timeouts",
+    Timeouts: "connection timeout",
 }
 
 

@@ -31,7 +31,10 @@ class VipLink:
 
     def read(self, listed: Collection[str]) -> Iterator[tuple[Vip, bool]]:
         """Our addresses; one is right (True) if it is on our link and in the set (`listed`), or only on another."""
-        here, elsewhere = self._addresses(self._index())
+        link, is_up = self._link()
+        here, elsewhere = self._addresses(link)
+        if not is_up:  # its addresses are still there, but nothing reaches them
+            here = frozenset()
         self._elsewhere &= elsewhere
         self.standing = here
         for address in {*listed, *here, *self._elsewhere}:
@@ -43,7 +46,10 @@ class VipLink:
         coming = list(steps.wanted(change, Vip))
         if not coming:
             return
-        link = self._index() or self._make()
+        link, is_up = self._link()
+        link = link or self._make()
+        if not is_up:
+            self._sockets.route.request(links.SET_LINK, links.up_request(link))
         elsewhere = self._addresses(link)[1]
         self._elsewhere |= elsewhere & {vip.address for vip, _ in coming}
         ours = [(vip, one.owner) for vip, one in coming if vip.address not in elsewhere]
@@ -60,16 +66,17 @@ class VipLink:
         self.standing -= {vip.address for vip, _ in leaving}
         gone = [steps.vip_member(vip, owner, self._family, add=False) for vip, owner in leaving]
         self._sockets.send(gone, refusals)
-        if link := self._index():
+        link, _ = self._link()
+        if link:
             self._sockets.send([_gone(vip, owner, link) for vip, owner in leaving], refusals)
 
-    def _index(self) -> int:
-        """The number of our link, 0 if there is none."""
+    def _link(self) -> tuple[int, bool]:
+        """The number of our link, 0 if there is none, and whether it is up."""
         try:
-            return links.read_index(self._sockets.route.request(links.GET_LINK, links.link_request(LINK)))
+            return links.read_link(self._sockets.route.request(links.GET_LINK, links.link_request(LINK)))
         except OSError as error:
             if error.errno == errno.ENODEV:
-                return 0
+                return 0, False
             raise
 
     def _addresses(self, link: int) -> tuple[frozenset[str], frozenset[str]]:
@@ -77,11 +84,11 @@ class VipLink:
         return links.read_addresses(dump, link)
 
     def _make(self) -> int:
+        """Our link, not yet up."""
         route = self._sockets.route
         route.request(links.NEW_LINK, links.dummy_request(LINK), NLM_F_CREATE)
-        link = self._index()
+        link, _ = self._link()
         route.request(links.SET_LINK, links.quiet_request(link))
-        route.request(links.SET_LINK, links.up_request(link))
         return link
 
 

@@ -12,22 +12,21 @@ from collections.abc import Sequence
 
 import msgspec
 
+from kproxy.agent.passes import drift_of, in_force, shorter, synced_news, triggers_of
 from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
 from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Touched, Trouble
-from kproxy.agent.watch import Watch, how_noticed, written
+from kproxy.agent.watch import Watch
 from kproxy.core.changes import changed_keys
 from kproxy.core.host import Settings
-from kproxy.core.model import Applied, EndpointSlice, Event, Kind
+from kproxy.core.model import Event, Kind
 from kproxy.core.plan import NodePlan
 from kproxy.core.schedule import Pace, began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family
-from kproxy.core.vigil import LOOK_SHARE, is_worth_a_look, look_at, waits, wrote
+from kproxy.core.vigil import LOOK_SHARE, is_worth_a_look, look_at, waits
 from kproxy.effects.network import Sysctl
 from kproxy.netlink.notices import Interest, Touch
-from kproxy.ports import Outcome
-from kproxy.report.drift import Drift, Noticed, drift_of
-from kproxy.report.news import Heard, Synced, Troubled
+from kproxy.report.news import Heard, Troubled
 from kproxy.sync import Pass, suspected, sync_family
 
 NODE_WAIT_S = 3.0
@@ -196,11 +195,13 @@ class Agent:
             side = self.sides[family] = self._watch.glance(family, self.sides[family])
             due = shorter(next_due(side.schedule, side.pace), look_at(side.vigil))
             if due is not None and due <= now:
-                self.sides[family] = self._sync(family, side)
+                self.sides[family] = self._sync(family, side, now)
 
-    def _sync(self, family: Family, side: Side) -> Side:
+    def _sync(self, family: Family, side: Side, now: float) -> Side:
         """One pass of one family, and all that follows from it."""
-        setup, start = self.setup, self.setup.clock()
+        setup = self.setup
+        side, is_sure = self._watch.before_writing(family, side, now)
+        start = setup.clock()
         doubted = is_worth_a_look(side.vigil, start)
         if setup.cleaner is not None:
             setup.cleaner.changing(family)
@@ -214,39 +215,11 @@ class Agent:
         self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=side.error is not None)
         if setup.cleaner is not None and done.error is None and done.world.planned is not None:
             setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
-        after = self._after(side, done, start, took_s)
-        drift = self._drift(family, side, done, noticed=how_noticed(side.vigil) if doubted else Noticed.LOOKED)
+        after = self._after(side, done, start, took_s, is_sure=is_sure)
+        drift = drift_of(done, setup.backend, family, side.vigil)
         self._teller.drifted(family, drift, took_s, wait_s=waits(after.vigil))
-        setup.tell(self._news(family, side, after, done, took_s, drift))
-        if done.change:
-            self.sides.update(written(self.sides.items()))
+        setup.tell(synced_news(setup, family, side, done, drift, took_s))
         return after
-
-    def _drift(self, family: Family, side: Side, done: Pass, *, noticed: Noticed) -> Drift:
-        """What others did to a family's rules, as far as a pass has put it right."""
-        if done.error is not None or not done.drift:
-            return Drift()
-        return drift_of(done.drift, self.setup.backend, family, noticed, side.vigil.by)
-
-    def _news(self, family: Family, side: Side, after: Side, done: Pass, took_s: float, drift: Drift) -> Synced:
-        """What is told of a pass."""
-        known = after.world.planned
-        since = side.schedule.unapplied_since
-        return Synced(
-            at=self.setup.wall(),
-            family=family,
-            backend=self.setup.backend.name,
-            took_s=took_s,
-            stages=done.stages,
-            observed=done.observed,
-            change=done.change,
-            refusals=done.outcome.refusals,
-            error=done.error,
-            plan=known.plan if known else None,
-            waited_s=None if since is None else self.setup.clock() - since,
-            programming_s=tuple(self.setup.wall() - at for at in side.triggers),
-            drift=drift,
-        )
 
     def _follow_plan(self, family: Family, side: Side, plan: NodePlan) -> None:
         """What a new plan asks for beside rules."""
@@ -256,7 +229,7 @@ class Agent:
         if plan.loopback_node_ports:
             self._ensure(ROUTE_LOCALNET)
 
-    def _after(self, side: Side, done: Pass, start: float, took_s: float) -> Side:
+    def _after(self, side: Side, done: Pass, start: float, took_s: float, *, is_sure: bool) -> Side:
         """The family's state after a pass."""
         failed, refusals = done.error is not None, len(done.outcome.refusals)
         pace = side.pace
@@ -271,10 +244,12 @@ class Agent:
             counters=side.counters.after(done.change, took_s, refusals, failed=failed),
             error=done.error,
             updated_at=self.setup.wall() if success else side.updated_at,
-            vigil=wrote(side.vigil) if done.change else side.vigil,
+            vigil=side.vigil,
             triggers=() if success else side.triggers,
         )
-        return self._watch.observed(after, took_s) if done.observed else after
+        if done.observed:
+            after = self._watch.observed(after, took_s)
+        return self._watch.wrote(after, is_sure=is_sure and not done.observed) if done.change else after
 
     def _ensure(self, sysctl: Sysctl) -> None:
         """Set a sysctl, once; what refuses it is told with its consequence."""
@@ -284,27 +259,3 @@ class Agent:
         refused = self.setup.ensure(sysctl)
         if refused is not None:
             self._teller.refused_sysctl(refused)
-
-
-def triggers_of(events: Sequence[Event], family: Family) -> tuple[float, ...]:
-    """When the changes of a family's endpoints were triggered, where they say it."""
-    applied = (event for event in events if isinstance(event, Applied) and event.triggered_at is not None)
-    return tuple(
-        event.triggered_at or 0.0
-        for event in applied
-        if isinstance(event.item, EndpointSlice) and event.item.family is family
-    )
-
-
-def shorter(one_s: float | None, other_s: float | None) -> float | None:
-    """The shorter of two waits; None is endless."""
-    return min((wait_s for wait_s in (one_s, other_s) if wait_s is not None), default=None)
-
-
-def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:
-    """The part of a plan that the kernel took: without the Services that it refused."""
-    refused = {refusal.owner for refusal in outcome.refusals}
-    if not refused:
-        return plan
-    services = {key: service for key, service in plan.services.items() if str(key) not in refused}
-    return msgspec.structs.replace(plan, services=services)

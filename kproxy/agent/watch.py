@@ -5,17 +5,16 @@ Whether they have, only a look can tell, which is a pass of the agent; when it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from kproxy.agent.values import Side
 from kproxy.core.values import Family
-from kproxy.core.vigil import Vigil, glance_at, glanced, look_at, looked, touched, wrote
+from kproxy.core.vigil import glance_at, glanced, look_at, looked, may_glance_at, touched, wrote
 from kproxy.errors import KernelError
 from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Kernel, Watched
-from kproxy.report.drift import Noticed
 
 
 class Watch:
@@ -45,11 +44,24 @@ class Watch:
 
     def glance(self, family: Family, side: Side) -> Side:
         """The side after a glance, if one is due."""
-        began = self._clock()
         due = self._glance_due(family, side)
-        if due is None or due > began:
-            return side
-        found = None
+        return side if due is None or due > self._clock() else self._glanced(family, side)
+
+    def before_writing(self, family: Family, side: Side, since: float) -> tuple[Side, bool]:
+        """The side before a pass, and whether a glance (not before `since`) could tell if all is as it was."""
+        vigil = side.vigil
+        if family not in self._partial:
+            return side, True
+        if vigil.print is None:
+            return side, False
+        if vigil.glanced_at is not None and vigil.glanced_at >= since:
+            return side, True
+        if may_glance_at(vigil) > self._clock():
+            return side, False
+        return self._glanced(family, side), True
+
+    def _glanced(self, family: Family, side: Side) -> Side:
+        began, found = self._clock(), None
         try:
             found = self._watched[family].glance()
         except KernelError as error:
@@ -60,18 +72,12 @@ class Watch:
         """Never before there is anything that could be changed."""
         if family not in self._partial or side.world.applied is None:
             return None
-        return glance_at(side.vigil, self._clock())
+        return glance_at(side.vigil)
 
     def observed(self, side: Side, took_s: float) -> Side:
         """The side after a pass that has just looked, and took so long."""
         return msgspec.structs.replace(side, vigil=looked(side.vigil, self._clock(), took_s))
 
-
-def how_noticed(vigil: Vigil) -> Noticed:
-    """By what the touch was noticed that a look takes up."""
-    return Noticed.TOLD if vigil.is_told else Noticed.GLANCED
-
-
-def written(sides: Iterable[tuple[Family, Side]]) -> dict[Family, Side]:
-    """The sides after one of them wrote: what is glanced at is shared by families."""
-    return {family: msgspec.structs.replace(side, vigil=wrote(side.vigil)) for family, side in sides}
+    def wrote(self, side: Side, *, is_sure: bool) -> Side:
+        """The side after a pass that wrote."""
+        return msgspec.structs.replace(side, vigil=wrote(side.vigil, is_sure=is_sure))

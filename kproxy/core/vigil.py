@@ -7,8 +7,10 @@ which alone knows. Rules kept:
 - The first touch leads to a look at once, or as soon as the burst that it belongs to has settled.
 - Looks for this reason come from an allowance, so that a neighbour who fights us is answered `BURST` times, then every
   now and then: looking never takes more than `LOOK_SHARE` of the time for long.
-- Our own writes change the fingerprint too, so it is taken anew after each; glances never take more than
-  `GLANCE_SHARE` of the time.
+- Our own writes change the fingerprint too, so it is taken just before and anew after each. Where that left room for
+  others, between a look and what was written because of it, say, a look follows that confirms; these use the upper half
+  of the allowance alone, so that a touch never waits because of them.
+- Glances never take more than `GLANCE_SHARE` of the time.
 
 Times are seconds of any monotonic clock.
 """
@@ -52,6 +54,8 @@ class Vigil(Value, frozen=True):
     """How long the last look took."""
     print: Hashable = None
     """The fingerprint at the last glance; None: not taken since we wrote."""
+    is_unsure: bool = False
+    """Whether others may have changed something that the fingerprint holds already, or will."""
     glanced_at: float | None = None
     glance_s: float = 0.0
 
@@ -66,11 +70,17 @@ def touched(vigil: Vigil, now: float, by: str = "", *, is_told: bool = True) -> 
 
 def look_at(vigil: Vigil) -> float | None:
     """When to look (maybe in the past: now); None while nothing asks for it."""
-    if vigil.touched_at is None:
-        return None
-    missing = 1.0 - vigil.allowance
-    allowed_at = vigil.counted_at + missing * refill_s(vigil) if missing > 0 else vigil.touched_at
-    return max(vigil.touched_at + SETTLE_S, allowed_at)
+    if vigil.touched_at is not None:
+        return max(vigil.touched_at + SETTLE_S, _allowed_at(vigil, 1.0))
+    if vigil.is_unsure and vigil.print is not None and vigil.glanced_at is not None:
+        return max(vigil.glanced_at, _allowed_at(vigil, BURST / 2))
+    return None
+
+
+def _allowed_at(vigil: Vigil, needed: float) -> float:
+    """When so much of the allowance will be there."""
+    missing = needed - vigil.allowance
+    return vigil.counted_at + missing * refill_s(vigil) if missing > 0 else float("-inf")
 
 
 def is_worth_a_look(vigil: Vigil, now: float) -> bool:
@@ -81,11 +91,16 @@ def is_worth_a_look(vigil: Vigil, now: float) -> bool:
 
 def looked(vigil: Vigil, now: float, took_s: float) -> Vigil:
     """A look has ended that took so long; it took up the touch, if there was one, and used some of the allowance."""
-    spent = 0.0 if vigil.touched_at is None else 1.0
+    asked = vigil.touched_at is not None or (vigil.is_unsure and vigil.print is not None)
     before = now - took_s
     left = min(vigil.allowance + max(before - vigil.counted_at, 0.0) / refill_s(vigil), float(BURST))
-    return msgspec.structs.replace(
-        vigil, touched_at=None, by=(), is_told=True, allowance=left - spent, counted_at=before, look_s=took_s
+    return Vigil(
+        allowance=left - asked,
+        counted_at=before,
+        look_s=took_s,
+        print=vigil.print,
+        glanced_at=vigil.glanced_at,
+        glance_s=vigil.glance_s,
     )
 
 
@@ -99,17 +114,21 @@ def refill_s(vigil: Vigil) -> float:
     return max(REFILL_S, vigil.look_s / LOOK_SHARE)
 
 
-def wrote(vigil: Vigil) -> Vigil:
-    """We have written: the fingerprint is to be taken anew."""
-    return msgspec.structs.replace(vigil, print=None)
+def wrote(vigil: Vigil, *, is_sure: bool) -> Vigil:
+    """We have written: the fingerprint is to be taken anew. `is_sure`: a glance just before found all as it was."""
+    return msgspec.structs.replace(vigil, print=None, is_unsure=vigil.is_unsure or not is_sure)
 
 
-def glance_at(vigil: Vigil, now: float) -> float:
-    """When to glance: soon while there is no fingerprint to compare with, and never too often."""
-    if vigil.glanced_at is None:
-        return now
-    pause_s = vigil.glance_s / GLANCE_SHARE
-    return vigil.glanced_at + (pause_s if vigil.print is None else max(GLANCE_EVERY_S, pause_s))
+def glance_at(vigil: Vigil) -> float:
+    """When to glance: soon while there is no fingerprint to compare with, and never too often; the first time now."""
+    if vigil.glanced_at is None or vigil.print is None:
+        return may_glance_at(vigil)
+    return max(vigil.glanced_at + GLANCE_EVERY_S, may_glance_at(vigil))
+
+
+def may_glance_at(vigil: Vigil) -> float:
+    """From when on a glance keeps to its share of the time."""
+    return float("-inf") if vigil.glanced_at is None else vigil.glanced_at + vigil.glance_s / GLANCE_SHARE
 
 
 def glanced(vigil: Vigil, found: Hashable, began: float, ended: float) -> Vigil:

@@ -54,7 +54,7 @@ class Drift(Value, frozen=True):
     def summary(self) -> str:
         """`2 chains removed, 1 element changed`, the largest number first."""
         ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(f"{count} {kind}{'s' if count != 1 else ''} {deed}" for (kind, deed), count in ordered)
+        return ", ".join(f"{count} {kind if count == 1 else plural(kind)} {deed}" for (kind, deed), count in ordered)
 
     @property
     def examples(self) -> str:
@@ -77,7 +77,12 @@ class Drifts(Value, frozen=True):
         return Drifts(self.objects + drift.objects, self.repairs + 1, drift, at) if drift else self
 
 
-def drift_of(repair: Change, backend: Backend, family: Family, noticed: Noticed, by: tuple[str, ...]) -> Drift:
+def plural(kind: str) -> str:
+    """`chains`, `addresses`."""
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
+
+
+def drift_told_by(repair: Change, backend: Backend, family: Family, noticed: Noticed, by: tuple[str, ...]) -> Drift:
     """What others did, told by the change that takes it back; empty if that is empty.
 
     What `observe` shows only because it is to go now is not theirs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from backends.iptables import BACKEND as IPTABLES
 from backends.nftables import BACKEND as NFTABLES
-from kproxy.core.document import Document, diff
+from kproxy.core.document import Change, Document, diff
 from kproxy.core.model import Applied
 from kproxy.core.schedule import Pace
 from kproxy.core.values import Family
 from kproxy.core.vigil import BURST, GLANCE_EVERY_S, LOOK_SHARE, REFILL_S, SETTLE_S
 from kproxy.errors import ApplyTimeout, ObserveFailed
 from kproxy.netlink.notices import Interest, Touch
+from kproxy.ports import Outcome
 from kproxy.report.drift import Deed, Drift, Noticed
 from kproxy.report.news import News, Synced
 from kproxy.sync import World, suspected, sync_family
@@ -39,6 +40,13 @@ class WatchedKernel(CountingKernel):
         self.glances = 0
         self.glance_s = 0.0
         self.blind = False
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def apply(self, change: Change) -> Outcome:
+        outcome = super().apply(change)
+        once, self.meanwhile = self.meanwhile, lambda: None
+        once()
+        return outcome
 
     def interest(self) -> Interest:
         return Interest(Family.IPV4, frozenset({"kproxy"}), is_partial=self.partial)
@@ -56,6 +64,16 @@ class WatchedKernel(CountingKernel):
 
 class UntoldKernel(WatchedKernel):
     partial = True
+
+
+class Ticking:
+    """A clock that is never read twice at the same time."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 1e-6
+        return self.now
 
 
 class Told(list[News]):
@@ -191,8 +209,37 @@ def test_what_nobody_tells_of_is_glanced_at() -> None:
         assert wait_s <= GLANCE_EVERY_S
         stage.step(after_s=wait_s)
     assert objects(kernel.document) == wanted
-    assert kernel.looks == looks + 1
+    assert kernel.looks == looks + 2, "one to find it, one to confirm that nothing came while it was put right"
     assert [drift.noticed for drift in told.drifts()] == [Noticed.GLANCED]
+
+
+def test_what_comes_while_drift_is_put_right_is_found_by_the_look_that_confirms() -> None:
+    stage, kernel, told = standing(UntoldKernel)
+    stage.step()
+    wanted = objects(kernel.document)
+    tamper(kernel)
+    kernel.meanwhile = lambda: tamper(kernel, "chain")
+    for _ in range(4):
+        stage.step(after_s=GLANCE_EVERY_S)
+    assert objects(kernel.document) == wanted
+    assert [drift.counts for drift in told.drifts()] == [{("element", Deed.REMOVED): 1}, {("chain", Deed.REMOVED): 1}]
+
+
+def test_what_came_just_before_we_write_is_found() -> None:
+    stage, kernel, told = standing(UntoldKernel)
+    stage.step()
+    tamper(kernel, "chain")
+    stage.clock.now += GLANCE_EVERY_S / 2
+    stage.hear(Applied(endpoint_slice("cart", "10.64.1.99")))
+    assert [(drift.objects, drift.noticed) for drift in told.drifts()] == [(1, Noticed.GLANCED)]
+    assert stage.served() == {"10.64.1.99"}
+
+
+def test_a_tick_of_the_clock_between_two_readings_puts_no_glance_off() -> None:
+    stage, kernel, _ = standing(UntoldKernel, clock=Ticking())
+    glances = kernel.glances
+    stage.step()
+    assert kernel.glances == glances + 1
 
 
 def test_what_we_write_ourselves_is_glanced_at_and_not_looked_at() -> None:
@@ -200,7 +247,7 @@ def test_what_we_write_ourselves_is_glanced_at_and_not_looked_at() -> None:
     for number in range(20):
         stage.hear(Applied(endpoint_slice("cart", f"10.64.1.{number + 10}")))
         stage.step(after_s=0.7)
-    assert kernel.looks == 1
+    assert kernel.looks == 2, "the first sync, and one to confirm it"
     assert kernel.glances >= 20
     assert told.drifts() == []
 
