@@ -6,6 +6,7 @@ has no name: when the process ends, for whatever reason, the kernel takes the
 namespace, its links and its rules away, and the host's own never had any.
 
 - `inhabitant`: the program that lives in a namespace, by `listening` and `probing` (with `sctp`'s packets).
+- `serve` and `once`: both of these for virtual machines (vagrant/lab), without an inhabitant.
 - `machine`: a namespace seen from outside: start it, run programs in it, ask its inhabitant.
 - `topology`: which machines there are, their links, addresses and routes.
 - `agent`: kproxy as a process on the node.
