@@ -14,7 +14,7 @@ from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import Host, Traits
 from kproxy.core.model import Event
 from kproxy.core.plan import NodePlan
-from kproxy.core.values import Family, Value
+from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.netlink.notices import Interest, Touch
 
 
@@ -25,6 +25,8 @@ class Unsupported(Value, frozen=True):
     """The frontend or setting, for people."""
     instead: str
     """What happens, and why."""
+    service: ObjectKey | None = None
+    """Whose wish it is; None: the node's own settings ask for it."""
 
 
 class Compiled(Value, frozen=True):

@@ -13,7 +13,7 @@ from typing import Final
 from backends.ipvs.base import base_fragment
 from backends.ipvs.names import allocate
 from backends.ipvs.objects import NO_MARK, Member, Vip
-from backends.ipvs.services import hairpins, marked_pools, service_fragment, settings_for, vips
+from backends.ipvs.services import hairpins, keeps_by_hash, marked_pools, service_fragment, settings_for, vips
 from kproxy.core.changes import changed_keys, recount
 from kproxy.core.document import BASE, NOTHING, Fragment, Owner, edited
 from kproxy.core.plan import Ipvs, NodePlan, ServicePlan, Unlisted
@@ -42,6 +42,7 @@ class Parts(Compiled, frozen=True):
             found.append(LOOPBACK)
         if self.plan.unlisted is Unlisted.PASS:
             found.append(UNLISTED)
+        found += (_hashed(key) for key, keys in self.pools.items() if keeps_by_hash(self.plan.services[key], keys))
         return tuple(found)
 
 
@@ -52,6 +53,14 @@ UNLISTED: Final = Unsupported(
     "rejectUnlistedPorts: false",
     "they are refused: on an address that the node has, its own ports would answer",
 )
+
+
+def _hashed(service: ObjectKey) -> Unsupported:
+    return Unsupported(
+        "affinity with a time on NodePorts, and where a frontend has two pools",
+        "a client is kept there by the hash of its address (mh): persistence by mark cannot change the port",
+        service,
+    )
 
 
 def compile_plan(plan: NodePlan, previous: Compiled | None) -> Parts:

@@ -8,7 +8,7 @@ firewall mark, which IPVS asks for first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from backends.ipvs import drain
@@ -57,6 +57,12 @@ def marked_pools(service: ServicePlan) -> tuple[str, ...]:
 def pool_key(service: ServicePlan, port: PortPlan, action: Action) -> str:
     """What a slot is allocated for."""
     return f"{service.service}:{port.name}/{port.protocol}/{action}"
+
+
+def keeps_by_hash(service: ServicePlan, keys: Collection[str]) -> bool:
+    """Whether clients that are to be kept for a time reach one of the marked pools (`keys`)."""
+    kept = {pool_key(service, port, action) for port in service.ports if port.affinity_s for action in SERVES}
+    return not kept.isdisjoint(keys)
 
 
 def settings_for(plan: NodePlan, service: ServicePlan, slots: Mapping[str, int], keys: tuple[str, ...]) -> Slots:

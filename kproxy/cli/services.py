@@ -23,7 +23,8 @@ from kproxy.cli.output import emit, heading, note, output_option, table
 from kproxy.cli.verbosity import verbose
 from kproxy.core.planner import Planned
 from kproxy.core.values import Family, ObjectKey, Value
-from kproxy.report.details import node_lines, service_lines
+from kproxy.ports import Backend
+from kproxy.report.details import node_lines, service_lines, unsupported_lines
 from kproxy.report.services import (
     HEADINGS,
     WIDE_HEADINGS,
@@ -34,7 +35,7 @@ from kproxy.report.services import (
     view_services,
 )
 from kproxy.wiring.asked import look_into, service_key, unknown_service
-from kproxy.wiring.offline import plan_families, plans_of
+from kproxy.wiring.offline import plan_families, plans_of, unsupported_by
 from kproxy.wiring.question import Asked
 
 
@@ -42,9 +43,11 @@ class Seen(Value, frozen=True):
     """What a node makes of the Services that were asked for."""
 
     node: str
-    backend: str
+    backend: Backend
     plans: Mapping[Family, Planned]
     views: tuple[ServiceView, ...]
+    only: ObjectKey | None
+    """The Service that was asked for; None: all were."""
 
 
 @click.command()
@@ -84,10 +87,14 @@ def plan(question: Asked, service: str | None, output: str | None) -> None:
       kproxy plan -f manifests/ --node-name node-a --backend iptables -o json
     """  # noqa: D301 - click's mark for lines that stay as they are
     seen = _see(question, service_key(service) if service else None)
+    plans = plans_of(seen.plans)
+    unsupported = unsupported_by(plans, seen.backend, seen.only)
     if output:
-        emit(plan_json(seen.node, seen.backend, seen.plans, seen.views), output)
+        emit(plan_json(seen.node, seen.backend.name, seen.plans, seen.views, unsupported), output)
         return
-    for line in node_lines(seen.node, seen.backend, plans_of(seen.plans)):
+    for line in node_lines(seen.node, seen.backend.name, plans):
+        click.echo(line)
+    for line in unsupported_lines(one for several in unsupported.values() for one in several):
         click.echo(line)
     for view in seen.views:
         first, *rest = service_lines(view)
@@ -110,4 +117,4 @@ def _see(question: Asked, only: ObjectKey | None) -> Seen:
     if only is not None and not views:
         known = {str(key) for planned in plans.values() for key in planned.plan.services}
         raise unknown_service(only, known)
-    return Seen(node.host.node, backend.name, plans, views)
+    return Seen(node.host.node, backend, plans, views, only)

@@ -197,6 +197,12 @@ OURS = (
     Metric("kproxy_services", G, "Services that this node serves.", FAMILY),
     Metric("kproxy_service_ports", G, "Service ports that this node serves.", FAMILY),
     Metric("kproxy_endpoints", G, "Serving endpoints, counted per Service port.", FAMILY),
+    Metric(
+        "kproxy_unsupported",
+        G,
+        "What is asked for and this backend cannot do; the log and `kproxy plan` say what.",
+        FAMILY,
+    ),
     Metric("kproxy_conntrack_reconciler_failures_total", C, "Looks for stale flows that met an error.", FAMILY),
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kproxy.core.plan import Action, Client, Frontend, FrontendKind, NodePlan, Route
 from kproxy.core.values import Family
 from kproxy.core.why import EndpointStory
+from kproxy.ports import Unsupported
 from kproxy.report.flows import endpoint_text
 from kproxy.report.layout import aligned
 from kproxy.report.services import PortView, ServiceView, affinity_text, frontend_text
@@ -58,6 +59,13 @@ def _pods(plan: NodePlan) -> str:
 def _node_ports(plan: NodePlan) -> str:
     where = "every local address" if plan.node_ports is None else ", ".join(sorted(plan.node_ports)) or "no address"
     return f"{where}{' and 127.0.0.1' if plan.loopback_node_ports else ''}"
+
+
+def unsupported_lines(unsupported: Iterable[Unsupported]) -> Iterator[str]:
+    """What of the plan the backend cannot do; nothing if it can do all."""
+    for one in dict.fromkeys(unsupported):
+        whose = f"{one.service}: " if one.service else ""
+        yield f"{INDENT}not with this backend: {whose}{one.what}: {one.instead}"
 
 
 def service_lines(view: ServiceView) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from kproxy.core.document import Content, Document, ObjectId
 from kproxy.core.metrics import Measure
 from kproxy.core.plan import Action, NodePlan, PortPlan
 from kproxy.core.values import Family
 from kproxy.errors import ParseError
+from kproxy.ports import Unsupported
 from kproxy.report.drift import Drift
 from kproxy.report.news import Cleaned, Heard, News, Probed, Reloaded, Synced, Troubled, WatchBegan
 
@@ -145,6 +146,11 @@ def plan_measures(family: Family, plan: NodePlan) -> Iterator[Measure]:
     internal, external = sum(map(_lacks_internal, ports)), sum(map(_lacks_external, ports))
     yield Measure(f"{RULES}no_local_endpoints_total", internal, ("internal", *label))
     yield Measure(f"{RULES}no_local_endpoints_total", external, ("external", *label))
+
+
+def unsupported_measure(family: Family, unsupported: Collection[Unsupported]) -> Measure:
+    """How much of a plan the backend leaves out."""
+    return Measure("kproxy_unsupported", len(unsupported), (family.label,))
 
 
 def _lacks_internal(port: PortPlan) -> bool:

@@ -11,6 +11,7 @@ from kproxy.core.planner import Planned
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.core.why import EndpointStory, PortStory, Standing, explain_endpoints
+from kproxy.ports import Unsupported
 from kproxy.report.flows import endpoint_text
 
 
@@ -125,18 +126,31 @@ def remarks(view: ServiceView) -> Iterator[str]:
     yield from dict.fromkeys(note for port in view.ports for note in port.story.notes if "ignored" in note)
 
 
-def plan_json(node: str, backend: str, plans: Mapping[Family, Planned], views: Iterable[ServiceView]) -> object:
+def plan_json(
+    node: str,
+    backend: str,
+    plans: Mapping[Family, Planned],
+    views: Iterable[ServiceView],
+    unsupported: Mapping[Family, Iterable[Unsupported]],
+) -> object:
     """The whole plan as plain data."""
     views = list(views)
     families = [
-        {**family_json(planned.plan), "services": [service_json(view) for view in views if view.family is family]}
+        {
+            **family_json(planned.plan, unsupported.get(family, ())),
+            "services": [service_json(view) for view in views if view.family is family],
+        }
         for family, planned in plans.items()
     ]
     return {"node": node, "backend": backend, "families": families}
 
 
-def family_json(plan: NodePlan) -> Mapping[str, object]:
-    """What holds for all Services of a family."""
+def _unsupported_json(one: Unsupported) -> Mapping[str, object]:
+    return {"service": str(one.service) if one.service else None, "what": one.what, "instead": one.instead}
+
+
+def family_json(plan: NodePlan, unsupported: Iterable[Unsupported]) -> Mapping[str, object]:
+    """What holds for all Services of a family, and what of the plan the backend leaves out."""
     pods = plan.pods
     return {
         "family": plan.family.label,
@@ -147,6 +161,7 @@ def family_json(plan: NodePlan) -> Mapping[str, object]:
         "unlisted": plan.unlisted.value,
         "unallocated": plan.unallocated.value,
         "masqueradeMark": f"{plan.masquerade_mark:#x}",
+        "unsupported": [_unsupported_json(one) for one in unsupported],
         "egress": {"nonMasquerade": [str(network) for network in plan.egress.exempt]} if plan.egress else None,
         "noEgress": plan.no_egress,
         "conflicts": [

@@ -33,7 +33,7 @@ from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import load_config, node_name
 from kproxy.wiring.doctor import gather
 from kproxy.wiring.local import ask
-from kproxy.wiring.offline import compile_families, plan_families, plans_of
+from kproxy.wiring.offline import compile_families, plan_families, plans_of, unsupported_by
 from kproxy.wiring.pages import DEBUG, PAGES
 from kproxy.wiring.question import Asked
 
@@ -172,7 +172,8 @@ def _plan(asked: Asked, subject: Subject) -> object:
     backend = subject.offline_backend(asked)
     node = subject.offline_node(backend)
     planned = plan_families(node, backend, asked.families)
-    return plan_json(node.host.node, backend.name, planned, view_services(node.snapshot, planned))
+    unsupported = unsupported_by(plans_of(planned), backend)
+    return plan_json(node.host.node, backend.name, planned, view_services(node.snapshot, planned), unsupported)
 
 
 def _rendered(asked: Asked, subject: Subject) -> str:

@@ -13,9 +13,9 @@ from kproxy.core.host import Host, Settings
 from kproxy.core.plan import NodePlan
 from kproxy.core.planner import Planned, plan_node
 from kproxy.core.snapshot import Snapshot
-from kproxy.core.values import Family, Value, family_of
+from kproxy.core.values import Family, ObjectKey, Value, family_of
 from kproxy.errors import ConfigError
-from kproxy.ports import Backend
+from kproxy.ports import Backend, Unsupported
 
 PROBABILITY_STEP = 1e-6
 """Rules write probabilities as multiples of 2**-31."""
@@ -79,6 +79,18 @@ def plan_families(node: Node, backend: Backend, families: Collection[Family]) ->
 def compile_families(plans: Mapping[Family, NodePlan], backend: Backend) -> dict[Family, Document]:
     """The documents of the plans."""
     return {family: backend.compile(plan, None).document for family, plan in plans.items()}
+
+
+def unsupported_by(
+    plans: Mapping[Family, NodePlan], backend: Backend, only: ObjectKey | None = None
+) -> dict[Family, tuple[Unsupported, ...]]:
+    """What of the plans the backend cannot do; of `only` one Service, if that is named, and of the node."""
+    return {
+        family: tuple(
+            one for one in backend.compile(plan, None).unsupported if only is None or one.service in (None, only)
+        )
+        for family, plan in plans.items()
+    }
 
 
 def explain(

@@ -24,7 +24,7 @@ from kproxy.report.pieces import json_pieces
 from kproxy.report.services import HEADINGS, family_json, service_json, service_rows, view_services
 from kproxy.report.zpages import flagz_lines, statusz_lines
 from kproxy.wiring.status import Facts
-from kproxy.wiring.views import documents_of, planned_of, planned_snapshot
+from kproxy.wiring.views import documents_of, planned_of, planned_snapshot, unsupported_of
 
 JSON = "application/json"
 GROUP = "kubeproxy.config.k8s.io"
@@ -174,8 +174,12 @@ def _service(state: State, request: Request) -> Page:
 def _plan(state: State) -> Page:
     planned = planned_of(state)
     snapshot = planned_snapshot(planned)
+    unsupported = unsupported_of(state)
     families = (
-        {**family_json(one.plan), "services": map(service_json, view_services(snapshot, {family: one}))}
+        {
+            **family_json(one.plan, unsupported.get(family, ())),
+            "services": map(service_json, view_services(snapshot, {family: one})),
+        }
         for family, one in planned.items()
     )
     return _long_json({"node": state.host.node, "backend": state.backend.name, "families": families})

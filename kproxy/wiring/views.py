@@ -12,8 +12,9 @@ from kproxy.core.model import NO_NAMESPACE, Kind
 from kproxy.core.planner import Planned
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, ObjectKey
+from kproxy.ports import Unsupported
 from kproxy.report.health import PERIODS, FamilyHealth, Health
-from kproxy.report.measures import IPTABLES, plan_measures, rule_measures
+from kproxy.report.measures import IPTABLES, plan_measures, rule_measures, unsupported_measure
 
 
 def health_of(state: State, *, needs_node: bool) -> Health:
@@ -60,10 +61,17 @@ def documents_of(state: State) -> Mapping[Family, Document]:
     return {family: side.world.compiled.document for family, side in state.sides.items() if side.world.compiled}
 
 
+def unsupported_of(state: State) -> Mapping[Family, tuple[Unsupported, ...]]:
+    """What of each family's plan the backend leaves out; empty before the first."""
+    return {family: side.world.compiled.unsupported for family, side in state.sides.items() if side.world.compiled}
+
+
 def gauges(state: State) -> Iterator[Measure]:
     """What is measured when somebody asks."""
     for family, planned in planned_of(state).items():
         yield from plan_measures(family, planned.plan)
+    for family, unsupported in unsupported_of(state).items():
+        yield unsupported_measure(family, unsupported)
     if state.backend.name == IPTABLES:
         for family, document in documents_of(state).items():
             yield from rule_measures(family, document)
