@@ -17,6 +17,7 @@ from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import PRIMARY, Host, Traits
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Value
+from kproxy.effects import only_reading
 from kproxy.effects.netlink import NetlinkSocket
 from kproxy.errors import UnsupportedHost
 from kproxy.ports import Compiled, Subject
@@ -60,8 +61,8 @@ class NftablesBackend(Value, frozen=True):
         return trace(family, document, packet, host)
 
     def open(self, family: Family) -> NftablesKernel:
-        """The door to this family's table; UnsupportedHost if this kernel cannot hold it."""
-        if problem := self.probe(family):
+        """The door to this family's table; UnsupportedHost if this kernel cannot hold it, unless one only reads."""
+        if not only_reading.is_held() and (problem := self.probe(family)):
             raise UnsupportedHost(problem)
         return NftablesKernel(family, NetlinkSocket())
 

@@ -14,6 +14,7 @@ COMMANDS: Commands = {
     "status": ("kproxy.cli.status:status", "Ask this node's agent how it is."),
     "render": ("kproxy.cli.render:render", "Print the exact rules that a node would get."),
     "diff": ("kproxy.cli.diff:diff", "Show what run would change in this kernel now."),
+    "audit": ("kproxy.cli.audit:audit", "Hold a running proxy's rules against the cluster."),
     "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
     "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
     "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),

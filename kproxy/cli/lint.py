@@ -90,7 +90,9 @@ def _explain(ctx: click.Context, _parameter: click.Parameter, code: str | None) 
 )
 @verbose
 def lint(question: Asked, live: bool, fail_on: str, output: str) -> int:
-    """Find what is unsafe, broken or in vain in Services: in manifests, or with --live in a cluster.
+    """Find what is unsafe, broken or in vain in Services.
+
+    Manifests are read, or with --live a cluster.
 
     Neither root nor, with -f, a cluster is needed. Each finding has a code, a severity, the object and field, what
     follows from it and a remedy; docs/lint.md has all codes. The annotation kproxy.io/lint-ignore: KPX014,KPX022 on an

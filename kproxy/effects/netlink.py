@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from kproxy.effects.only_reading import check_messages
 from kproxy.netlink.messages import (
     NLM_F_ACK,
     NLM_F_DUMP,
@@ -71,6 +72,7 @@ class NetlinkSocket:
     def __init__(self, protocol: int = NETLINK_NETFILTER, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Open it; OSError if the kernel has no such protocol."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._protocol = protocol
         self._sequence = 0
         self._send_bytes = 0
         self._timeout_s = timeout_s
@@ -247,6 +249,7 @@ class NetlinkSocket:
         return first
 
     def _send(self, data: bytes) -> None:
+        check_messages(self._protocol, data)
         if len(data) + 4096 > self._send_bytes:
             self._send_bytes = max(len(data) + 4096, 1 << 18)
             self._force_buffer(SO_SNDBUFFORCE, socket.SO_SNDBUF, self._send_bytes)

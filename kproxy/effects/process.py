@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from kproxy.core.values import Value
+from kproxy.effects.only_reading import check_program
 from kproxy.errors import KproxyError, UnsupportedHost
 
 SYSTEM_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,7 +52,9 @@ def run(argv: Sequence[str], stdin: str, timeout_s: float) -> Result:
     Raises:
         UnsupportedHost: there is no such program, or it may not be started.
         ProcessTimeout: it was killed after `timeout_s` seconds.
+        WouldWrite: the calling thread only reads, and this program could write.
     """
+    check_program(argv)
     try:
         status, output, errors = _communicate(argv, stdin.encode(), timeout_s)
     except (FileNotFoundError, PermissionError) as error:

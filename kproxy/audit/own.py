@@ -1,0 +1,51 @@
+"""kproxy's own rules: every object that differs, told by Service, line by line as the backend writes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kproxy.audit.compare import Difference, Kind
+from kproxy.core.document import LEAVING, Change, Content, ObjectId, Owner
+from kproxy.core.values import Family
+from kproxy.ports import Backend
+
+COMMENT: Final = re.compile(r'(?:--comment|comment) "([a-z0-9.-]+/[a-z0-9.-]+)[:" ]')
+MARKS: Final = {"+": Kind.MISSING, "-": Kind.EXTRA}
+
+
+def own_differences(family: Family, repair: Change, backend: Backend) -> list[Difference]:
+    """What a repair would put right: a line that it adds is missing, one that it removes is extra.
+
+    What a rule's comment names is its Service; else it is whoever wants the object.
+    """
+    return [
+        found
+        for key, content, owner, part in _objects(repair)
+        for found in _lines(family, backend, key, content, owner, part)
+    ]
+
+
+def _objects(repair: Change) -> Iterator[tuple[ObjectId, Content, Owner, Change]]:
+    """Every object with a change of its own; what is there only because it is to go now is no difference."""
+    for key, added in repair.added.items():
+        yield key, added.content, added.owner, Change({key: added}, {}, {})
+    for key, changed in repair.changed.items():
+        yield key, changed.new, changed.owner, Change({}, {key: changed}, {})
+    for key, removed in repair.removed.items():
+        if removed.owner != LEAVING:
+            yield key, removed.content, removed.owner, Change({}, {}, {key: removed})
+
+
+def _lines(
+    family: Family, backend: Backend, key: ObjectId, content: Content, owner: Owner, part: Change
+) -> Iterator[Difference]:
+    subject = backend.subject(family, key, content)
+    where = f"{subject.kind} {subject.name}"
+    lines = [line for line in backend.render_change(family, part).splitlines() if line[:1] in MARKS]
+    for line in lines:
+        named = COMMENT.search(line)
+        yield Difference(named[1] if named else owner, family, MARKS[line[0]], where, line[1:].strip())
+    if not lines:
+        yield Difference(owner, family, Kind.CHANGED, where, "is not as it should be")
