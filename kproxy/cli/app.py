@@ -17,7 +17,7 @@ COMMANDS: Commands = {
     "audit": ("kproxy.cli.audit:audit", "Hold a running proxy's rules against the cluster."),
     "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
     "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
-    "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, and why."),
+    "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, why."),
     "lint": ("kproxy.cli.lint:lint", "Find what is unsafe, broken or in vain in Services."),
     "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
     "cleanup": ("kproxy.cli.cleanup:cleanup", "Remove what kproxy, or kube-proxy, left in this kernel."),
