@@ -25,6 +25,7 @@ from typing import Any
 
 from tests.bench import agent, cluster, connections, elsewhere
 from tests.bench.report import show
+from tests.conftest import has_ipvs
 
 CONNTRACK, AGENT = "conntrack", "agent"
 IPVS = "ipvs"
@@ -47,7 +48,7 @@ def main() -> None:
         table = agent.report(backends, options.services, options.endpoints, options.heartbeats, options.seconds)
         sys.stdout.write(table + "\n")
         return
-    if IPVS in options.backend.split(",") and not elsewhere.has_ipvs():
+    if IPVS in options.backend.split(",") and not has_ipvs():
         sys.exit(elsewhere.in_user_mode_linux(sys.argv[1:]))
     sizes = sorted({SMALL, *options.services})
     results = {

@@ -21,6 +21,7 @@ TARGETS: Mapping[tuple[str, str, int], float] = {
     ("iptables", "programmed_s", 5000): 3,
     ("iptables", "programmed_s", 10000): 8,
     ("iptables", "change_ms", 5000): 80,
+    ("ipvs", "programmed_s", 10000): 3,
     ("nftables", "programmed_s", 10000): 2.5,
     ("nftables", "programmed_s", 100000): 25,
     ("nftables", "change_ms", 1000): 10,

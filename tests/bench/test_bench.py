@@ -14,7 +14,7 @@ from tests.bench.report import show
 pytestmark = pytest.mark.root
 
 
-@pytest.mark.parametrize("backend", ["iptables", "nftables"])
+@pytest.mark.parametrize("backend", ["iptables", "nftables", pytest.param("ipvs", marks=pytest.mark.ipvs)])
 def test_a_small_run_measures_both_sides(backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tests.bench", "--backend", backend, "--services", "120", "--endpoints", "2"]
