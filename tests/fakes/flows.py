@@ -15,10 +15,10 @@ LOOPBACK_ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.244.0.5", "10.244.0.6", "fd00:
 """Clients (.1, .2) and endpoints."""
 VIPS = ("10.96.0.0/16", "fd00:96::/64")
 LASTING = (
-    "icmp_timeout", "icmpv6_timeout", "sctp_timeout_cookie_wait", "tcp_timeout_time_wait", "udp_timeout",
-    "udp_timeout_stream",
+    "icmp_timeout", "icmpv6_timeout", "sctp_timeout_closed", "sctp_timeout_cookie_wait", "tcp_timeout_time_wait",
+    "udp_timeout", "udp_timeout_stream",
 )  # fmt: skip
-"""How long flows of each kind are remembered; from 3 s by default, which a test on a busy machine may well take."""
+"""How long flows of each kind are remembered: by default from 3 s upwards, which a test on a busy machine may take."""
 LASTING_S = 3600
 PATIENCE_S = 60
 """For what happens at once, unless the machine has other things to do."""
