@@ -44,11 +44,13 @@ class Agent:
         with self._news:
             self._news.notify_all()
 
-    def wait(self, is_done: Callable[[Sequence[Entry]], bool], what: str, since: int = 0) -> list[Entry]:
+    def wait(
+        self, is_done: Callable[[Sequence[Entry]], bool], what: str, since: int = 0, patience_s: float = WAIT_S
+    ) -> list[Entry]:
         """Wait until the log from its entry `since` on is as wanted, and return that part; LabError if it ends."""
         with self._news:
             self._news.wait_for(
-                lambda: is_done(self.entries[since:]) or self.process.poll() is not None, timeout=WAIT_S
+                lambda: is_done(self.entries[since:]) or self.process.poll() is not None, timeout=patience_s
             )
             heard = self.entries[since:]
         if not is_done(heard):

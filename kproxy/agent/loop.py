@@ -23,7 +23,7 @@ from kproxy.core.plan import NodePlan
 from kproxy.core.schedule import Pace, began, changed, ended, look_is_due, next_due
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family
-from kproxy.core.vigil import LOOK_SHARE, is_worth_a_look, look_at, waits
+from kproxy.core.vigil import is_worth_a_look, look_at, waits
 from kproxy.effects.network import Sysctl
 from kproxy.netlink.notices import Interest, Touch
 from kproxy.report.news import Heard, Troubled
@@ -31,6 +31,8 @@ from kproxy.sync import Pass, suspected, sync_family
 
 NODE_WAIT_S = 3.0
 """How long the first sync waits for the Node object once Services and EndpointSlices are there."""
+LOOK_SHARE = 0.01
+"""What share of the time looking at the kernel may take while nothing hints at a change."""
 MOST_TRIGGERS = 1000
 """How many are remembered while syncs fail."""
 

@@ -8,8 +8,8 @@ which alone knows. Rules kept:
 - Looks for this reason come from an allowance, so that a neighbour who fights us is answered `BURST` times, then every
   now and then: looking never takes more than `LOOK_SHARE` of the time for long.
 - Our own writes change the fingerprint too, so it is taken just before and anew after each. Where that left room for
-  others, between a look and what was written because of it, say, a look follows that confirms; these use the upper half
-  of the allowance alone, so that a touch never waits because of them.
+  others, between a look and what was written because of it, say, a look follows that confirms; these leave some
+  of the allowance, so that a touch does not wait because of them.
 - Glances never take more than `GLANCE_SHARE` of the time.
 
 Times are seconds of any monotonic clock.
@@ -30,8 +30,10 @@ BURST: Final = 10
 """How many looks may follow one another at once."""
 REFILL_S: Final = 2.0
 """How long it takes, at least, until one more look is allowed."""
-LOOK_SHARE: Final = 0.01
-"""What share of the time looks may take for long."""
+LOOK_SHARE: Final = 0.05
+"""What share of the time looks, and what they put right, may take for long."""
+SPARED: Final = 2
+"""How many looks are left for touches, when others have taken theirs."""
 GLANCE_EVERY_S: Final = 2.0
 """How often what the kernel tells nobody about is glanced at; a look that follows makes it less than 5 s."""
 GLANCE_SHARE: Final = 0.02
@@ -73,7 +75,7 @@ def look_at(vigil: Vigil) -> float | None:
     if vigil.touched_at is not None:
         return max(vigil.touched_at + SETTLE_S, _allowed_at(vigil, 1.0))
     if vigil.is_unsure and vigil.print is not None and vigil.glanced_at is not None:
-        return max(vigil.glanced_at, _allowed_at(vigil, BURST / 2))
+        return max(vigil.glanced_at, _allowed_at(vigil, 1.0 + SPARED))
     return None
 
 
