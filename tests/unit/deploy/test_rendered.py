@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kproxy.cli.audit import audit
 from kproxy.config import Config, read_config
 from kproxy.config.listeners import metrics_listener
 from tests.unit.deploy.schema import DEPLOY, ROOT, problems
@@ -110,7 +112,34 @@ def test_an_overlay_names_its_backend_to_both_containers_and_changes_nothing_els
 
 
 def test_every_overlay_is_tried_here() -> None:
-    assert {path.name for path in (DEPLOY / "overlays").iterdir()} == set(BACKENDS)
+    assert {path.name for path in (DEPLOY / "overlays").iterdir()} == {*BACKENDS, "audit"}
+
+
+def test_the_audit_overlay_only_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs beside kube-proxy, with its configuration, under another name, and its probe is a command that exists."""
+    documents, plain = kustomize(DEPLOY / "overlays" / "audit"), kustomize(DEPLOY)
+    assert documents.keys() == plain.keys() - {"DaemonSet kproxy", "ConfigMap kproxy"} | {"DaemonSet kproxy-audit"}
+    whole = documents["DaemonSet kproxy-audit"]["spec"]
+    pod = whole["template"]
+    assert whole["selector"]["matchLabels"] == pod["metadata"]["labels"] == {"k8s-app": "kproxy-audit"}
+    (container,) = pod["spec"]["containers"]
+    assert container.keys().isdisjoint({"ports", "livenessProbe", "startupProbe"})
+    assert "initContainers" not in pod["spec"]
+    assert container["image"] == pod_of(plain)["spec"]["containers"][0]["image"]
+    assert container["securityContext"] == pod_of(plain)["spec"]["containers"][0]["securityContext"]
+    (config,) = (volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume)
+    (mount,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "config")
+    assert (config, mount) == ("kube-proxy", "/var/lib/kube-proxy")
+
+    compile(container["command"][2], "command", "exec")
+    started: list[list[str]] = []
+    monkeypatch.setenv("NODE_NAME", "node-a")
+    monkeypatch.setattr(os, "execvp", lambda _program, arguments: started.append(arguments))
+    exec(container["readinessProbe"]["exec"]["command"][2], {})  # noqa: S102 - it is our own
+    ((program, command, *arguments),) = started
+    assert (program, command) == ("kproxy", "audit")
+    given = audit.make_context("audit", arguments).params
+    assert (given["proxy"], given["node_name"], given["config"]) == ("kube-proxy", "node-a", f"{mount}/config.conf")
 
 
 def test_the_prometheus_component_opens_what_it_announces(tmp_path: Path) -> None:

@@ -47,12 +47,18 @@ def link_of(mac: str) -> str:
 
 
 def own_lines(me: dict[str, Any], others: list[dict[str, Any]]) -> Iterator[str]:
-    """The lines for `ip -batch` that give this machine its addresses, and the ways to the others' pods."""
+    """The lines for `ip -batch` that give this machine its addresses, and the ways to the others' pods.
+
+    A node's own packets to a ClusterIP need some route before they meet a rule: by the machine without pods.
+    """
     link = link_of(me["mac"])
     yield f"link set {link} up"
     for address in me["addresses"]:
         yield f"address replace {address}/{64 if ':' in address else 24} dev {link} nodad"
     for other in others:
+        if me["pods"] and not other["pods"]:
+            for gateway in other["addresses"]:
+                yield f"route replace default via {gateway} dev {link} metric 4096"
         for addresses in other["pods"].values():
             for gateway, address in zip(other["addresses"], addresses, strict=True):
                 yield f"route replace {address}/{bits(address)} via {gateway}"
