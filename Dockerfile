@@ -9,6 +9,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY backends backends
 COPY conntrack conntrack
 COPY kproxy kproxy
+COPY share share
 RUN pip --no-cache-dir --disable-pip-version-check --python /opt/kproxy/bin/python install --no-deps .
 
 FROM docker.io/library/python:3.11-slim-bookworm
