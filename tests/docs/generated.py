@@ -1,4 +1,4 @@
-"""The files that are made from the code: the reference, man pages and completion.
+"""The files that are made from the code: the reference, its pictures, man pages and completion.
 
 `python -m tests.docs.generated` (or `scripts/docs --write`) writes them anew.
 """
@@ -14,7 +14,7 @@ from click.shell_completion import get_completion_class
 from kproxy.cli.app import app
 from kproxy.cli.session import COMPLETION_VARIABLE, PROGRAM
 from lab.machine import ROOT
-from tests.docs import cli_page, config_page, man_pages, metrics_page
+from tests.docs import cli_page, config_page, diagrams, man_pages, metrics_page
 
 MAN = ROOT / "share" / "man" / "man1"
 COMPLETIONS = {
@@ -23,6 +23,7 @@ COMPLETIONS = {
     "fish": ROOT / "share" / "fish" / "vendor_completions.d" / f"{PROGRAM}.fish",
 }
 REFERENCE = ROOT / "docs" / "reference"
+IMAGES = ROOT / "docs" / "images"
 
 
 def files() -> dict[Path, str]:
@@ -31,6 +32,7 @@ def files() -> dict[Path, str]:
         REFERENCE / "cli.md": cli_page.page(),
         REFERENCE / "configuration.md": config_page.page(),
         REFERENCE / "metrics.md": metrics_page.page(),
+        **{IMAGES / name: text for name, text in diagrams.pictures().items()},
         **{MAN / name: text for name, text in man_pages.pages().items()},
         **{path: completion(shell) for shell, path in COMPLETIONS.items()},
     }
@@ -46,7 +48,7 @@ def completion(shell: str) -> str:
 
 def standing() -> set[Path]:
     """The files that stand where generated ones do."""
-    return {path for where in (REFERENCE, ROOT / "share") for path in where.rglob("*") if path.is_file()}
+    return {path for where in (REFERENCE, IMAGES, ROOT / "share") for path in where.rglob("*") if path.is_file()}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The README's commands: found, run on a machine of the laboratory, and compared with what stands there.
+"""Commands of README and quick start: found, run on a machine of the laboratory, and compared with what stands there.
 
 `python -m tests.e2e.readme` (or `scripts/readme`) writes down what they print now.
 """
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from lab.machine import ROOT, Machine
 
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "quick-start.md")
+"""Each on a machine of its own."""
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
 VARYING = ((re.compile(r" *\d+ █+ *"), " N "), (re.compile(r"\d+ ms"), "N ms"))
@@ -22,7 +24,7 @@ VARYING = ((re.compile(r" *\d+ █+ *"), " N "), (re.compile(r"\d+ ms"), "N ms")
 
 @dataclass(frozen=True)
 class Command:
-    """A command and what it prints, as the README has it."""
+    """A command and what it prints, as a page has it."""
 
     line: str
     output: str
@@ -51,7 +53,7 @@ def run(machine: Machine, line: str) -> str:
 
 
 def rewritten(text: str, answer: Callable[[str], str]) -> str:
-    """The README with the outputs that the commands give; those that only vary as they may are left alone."""
+    """A page with the outputs that the commands give; those that only vary as they may are left alone."""
 
     def block(match: re.Match[str]) -> str:
         parts = []
@@ -66,9 +68,10 @@ def rewritten(text: str, answer: Callable[[str], str]) -> str:
 
 def main() -> int:
     """Write the outputs down."""
-    with Machine("readme") as machine:
-        machine.ip(["link set lo up"])
-        README.write_text(rewritten(README.read_text(), lambda line: run(machine, line)))
+    for page in PAGES:
+        with Machine(page.stem) as machine:
+            machine.ip(["link set lo up"])
+            page.write_text(rewritten(page.read_text(), lambda line, on=machine: run(on, line)))
     return 0
 
 
