@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,19 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 @pytest.fixture(scope="module")
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """One for all of a page, in order: a later command may look at what an earlier one did."""
-    with Machine(request.param.stem) as started:
-        started.ip(["link set lo up"])
+def machines() -> Iterator[Mapping[Path, Machine]]:
+    """One for all commands of a page, in order: a later one may look at what an earlier one did."""
+    with contextlib.ExitStack() as stack:
+        started = {page: stack.enter_context(Machine(page.stem)) for page in PAGES}
+        for machine in started.values():
+            machine.ip(["link set lo up"])
         yield started
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(
-    ("machine", "command"),
-    COMMANDS,
-    ids=lambda one: one.line if isinstance(one, Command) else one.stem,
-    indirect=["machine"],
-)
-def test_a_command_prints_what_the_page_says(machine: Machine, command: Command) -> None:
-    assert comparable(run(machine, command.line)) == comparable(command.output)
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page.stem}-{one.line}" for page, one in COMMANDS])
+def test_a_command_prints_what_the_page_says(machines: Mapping[Path, Machine], page: Path, command: Command) -> None:
+    assert comparable(run(machines[page], command.line)) == comparable(command.output)
 
 
 def test_the_two_commands_stand_on_the_first_screen() -> None:
