@@ -54,6 +54,8 @@ class Outcome(Value, frozen=True):
     """What became of a change: all of it is in force but for the refusals."""
 
     refusals: tuple[Refusal, ...] = ()
+    otherwise: tuple[Refusal, ...] = ()
+    """What is in force in another way than it was asked for; each says in which, and why."""
 
 
 class Kernel(Protocol):

@@ -29,7 +29,7 @@ from backends.ipvs.names import (
     SETS,
     mark_for,
 )
-from backends.ipvs.objects import Kind, SetId, Shape, Sysctl, Timeouts
+from backends.ipvs.objects import Fallback, Kind, SetId, Shape, Sysctl, Timeouts
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.egress_rules import egress_chain, egress_jumps
 from kproxy.core.plan import NodePlan
@@ -64,6 +64,7 @@ def base_fragment(plan: NodePlan) -> Fragment:
     fragment.update({Sysctl(name): value for name, value in SYSCTLS.items()})
     if plan.ipvs.strict_arp:
         fragment.update({Sysctl("net.ipv4.conf.all.arp_ignore"): "1", Sysctl("net.ipv4.conf.all.arp_announce"): "2"})
+    fragment[Fallback()] = plan.ipvs.scheduler
     if any(plan.ipvs.timeouts_s):
         fragment[Timeouts()] = plan.ipvs.timeouts_s
     return fragment

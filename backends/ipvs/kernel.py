@@ -17,8 +17,9 @@ import msgspec
 from backends.ipvs import drain, servers, sets, steps
 from backends.ipvs.glance import fingerprint, read_table
 from backends.ipvs.names import LINK, SETS, TABLES
-from backends.ipvs.objects import Balance, Drain, Real, Server, Sysctl, Timeouts, Vip
-from backends.ipvs.parameters import read_sysctls, set_sysctls
+from backends.ipvs.objects import Balance, Drain, Fallback, Real, Server, Sysctl, Timeouts, Vip
+from backends.ipvs.parameters import read_sysctls, refusal, set_sysctls
+from backends.ipvs.schedulers import Schedulers
 from backends.ipvs.sockets import Refusals, Sockets, note
 from backends.ipvs.steps import Request
 from backends.ipvs.vip_link import VipLink
@@ -31,7 +32,7 @@ from kproxy.effects.xtables import Tools
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.attributes import Malformed
 from kproxy.netlink.notices import Interest, Touch
-from kproxy.ports import Outcome
+from kproxy.ports import Outcome, Refusal
 
 TIMEOUT_S: Final = 60.0
 LOCK_WAIT_S: Final = 5
@@ -58,7 +59,11 @@ class IpvsKernel:
         self._run = run
         self._clock = clock
         self._drains: dict[Server, int] = {}
+        self._schedulers = Schedulers(family, sockets)
+        self._fallback: str = ""
         self._sysctls: frozenset[Sysctl] = frozenset()
+        self._unwritten: dict[Sysctl, str] = {}
+        self._refused: tuple[Refusal, ...] = ()
         self._timeouts = False
 
     def close(self) -> None:
@@ -110,7 +115,8 @@ class IpvsKernel:
         shared = next((one for owner, one in refusals.items() if "/" not in owner), None)
         if shared is not None:
             raise ApplyRejected(f"{shared.what}: {shared.reason}", shared.owner)
-        return Outcome(tuple(refusals.values()))
+        made = ((server, one.owner) for server, one in steps.wanted(change, Server))
+        return Outcome(tuple(refusals.values()), (*self._refused, *self._schedulers.findings(made)))
 
     def check(self, _change: Change) -> Outcome:
         """Nothing: IPVS has no way of trying a change without its being in force."""
@@ -119,9 +125,11 @@ class IpvsKernel:
     def _read(self, due: dict[ObjectId, Content]) -> Iterator[tuple[ObjectId, Content]]:
         """What stands; leaving real servers whose time has come go to `due`."""
         yield from ((Drain(server), drain_s) for server, drain_s in self._drains.items())
+        if self._fallback:
+            yield Fallback(), self._fallback
         now_s = int(self._clock())
         for server, balance in self._servers():
-            yield server, balance
+            yield server, self._schedulers.asked_for(server, balance)
             for found in self._reals(server):
                 if not found.deadline:
                     yield found.real, found.weight
@@ -130,7 +138,7 @@ class IpvsKernel:
         yield from self._read_sets()
         for table in TABLES:
             yield from parse_chains(self._save(table)).items()
-        yield from read_sysctls(self._sysctls)
+        yield from {**dict(read_sysctls(self._sysctls)), **self._unwritten}.items()
         if self._timeouts:
             yield Timeouts(), servers.read_timeouts(self._sockets.ipvs(servers.timeouts_query()))
 
@@ -163,9 +171,11 @@ class IpvsKernel:
         family = self._family
         for key, one in steps.wanted(change, Drain):
             self._drains[key.server] = one.content if isinstance(one.content, int) else 0
+        for _, one in steps.wanted(change, Fallback):
+            self._fallback = self._schedulers.default = str(one.content)
         self._parameters(change)
         self._sockets.send(steps.make_sets(change, family), refusals)
-        failed = self._sockets.send(steps.make_servers(change, family), refusals)
+        failed = self._sockets.send(steps.make_servers(change, family, self._schedulers.fitted), refusals)
         refused = frozenset(one.subject for one in failed if isinstance(one.subject, Server))
         self._send_reals(steps.make_reals(change, family, refused), refusals)
         self._sockets.send(steps.make_members(change), refusals)
@@ -178,11 +188,16 @@ class IpvsKernel:
         self._sockets.send(steps.remove_sets(change, family), refusals)
         for drained, _ in steps.unwanted(change, Drain):
             self._drains.pop(drained.server, None)
+        self._schedulers.forget(server for server, _ in steps.unwanted(change, Server))
+        if Fallback() in change.removed:
+            self._fallback = ""
 
     def _parameters(self, change: Change) -> None:
-        """Kernel parameters; one that cannot be written stays as it is, and is found different at the next look."""
+        """Kernel parameters; one that cannot be written is told once and taken as it is."""
         sysctls = {key: str(one.content) for key, one in steps.wanted(change, Sysctl)}
-        set_sysctls(sysctls)
+        refused = {Sysctl(one.sysctl.name): one for one in set_sysctls(sysctls)}
+        self._refused = tuple(map(refusal, refused.values()))
+        self._unwritten.update({key: sysctls[key] for key in refused if key in sysctls})
         self._sysctls = (self._sysctls | sysctls.keys()) - {key for key, _ in steps.unwanted(change, Sysctl)}
         for _, timeouts in steps.wanted(change, Timeouts):
             self._sockets.ipvs(servers.timeouts_request(cast("tuple[int, int, int]", timeouts.content)))

@@ -75,6 +75,10 @@ def mark_for(slot: int, masquerade_bit: int) -> int:
     return mark
 
 
+PROBE_MARKS: Final = tuple(mark_for(slot, 14) for slot in range(DROP_SLOT + 1, FIRST_SLOT))
+"""Marks that no packet has."""
+
+
 def allocate(keys: Iterable[str]) -> dict[str, int]:
     """A slot for each key, by its checksum; the same for the same set of keys, and hardly ever moved by another.
 

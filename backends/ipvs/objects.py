@@ -59,6 +59,16 @@ class Drain(NamedTuple):
         return f"drain {self.server}"
 
 
+class Fallback(NamedTuple):
+    """The id of the scheduler that stands in for one that the kernel lacks; the content is its name."""
+
+    of: str = "scheduler"
+    """An id without a field would be equal to any other without."""
+
+    def __str__(self) -> str:
+        return f"fallback {self.of}"
+
+
 class Vip(NamedTuple):
     """An address of ours: on the dummy link (unless it is on another already) and in the set of VIPs."""
 
@@ -153,6 +163,7 @@ KINDS_OF_OBJECT: Final = {
     SetId: "set",
     Member: "set member",
     Drain: "drain time",
+    Fallback: "fallback",
     Sysctl: "kernel parameter",
     Timeouts: "connection timeout",
 }

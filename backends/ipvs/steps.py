@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeVar, cast
 
 from backends.ipvs import servers, sets
@@ -80,11 +80,11 @@ def make_sets(change: Change, family: Family) -> Iterator[Request]:
         yield _set(sets.CREATE, payload, one.owner, key, NLM_F_CREATE | NLM_F_EXCL)
 
 
-def make_servers(change: Change, family: Family) -> Iterator[Request]:
-    """The virtual servers that come or change."""
+def make_servers(change: Change, family: Family, fitted: Callable[[Server, Balance], Balance]) -> Iterator[Request]:
+    """The virtual servers that come or change; `fitted` says what the kernel can do of what they want."""
     for key, one in wanted(change, Server):
         command = NEW_SERVICE if one.is_new else SET_SERVICE
-        payload = servers.service_request(command, key, family, cast("Balance", one.content))
+        payload = servers.service_request(command, key, family, fitted(key, cast("Balance", one.content)))
         yield _command(payload, one.owner, key)
 
 

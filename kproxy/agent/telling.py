@@ -89,6 +89,9 @@ class Teller:
         for refusal in done.outcome.refusals:
             if self._said.is_due((family, refusal), now, REMIND_S):
                 log.error("refused by the kernel", owner=refusal.owner, object=refusal.what, reason=refusal.reason)
+        for one in done.outcome.otherwise:
+            if self._said.is_due((family, one), now):
+                log.warning("done otherwise than asked", owner=one.owner, object=one.what, reason=one.reason)
         if first or healed or done.change:
             named = services_of(done.change)
             log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from backends.ipvs import BACKEND
 from backends.ipvs.backend import IpvsBackend
 from backends.ipvs.objects import Balance, Server
 from backends.ipvs.render import sections
-from kproxy.core.document import Document, diff
+from kproxy.core.document import BASE, Document, diff
 from kproxy.core.model import IPVS_SCHEDULERS, TrafficPolicy
 from kproxy.core.plan import Endpoint, Frontend, FrontendKind, Ipvs, NodePlan, PortPlan, ServicePlan
 from kproxy.core.routes import Sight, Supply, internal_routes
@@ -28,6 +29,8 @@ few = settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck
 
 NAME = ObjectKey("shop", "cart")
 VIP = "10.96.0.10"
+REMEDY = "load the module ip_vs_fastest"
+CLONE_NEWNS = 0x00020000
 FOREIGN = """\
 ipvsadm -A -t 203.0.113.9:80 -s wlc
 ipvsadm -a -t 203.0.113.9:80 -r 203.0.113.10:80 -g -w 3
@@ -44,6 +47,12 @@ def run(command: str, text: str = "") -> str:
     done = subprocess.run(command.split(), input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
+
+
+def read_only(path: str) -> None:
+    """For this thread and the programs that it starts, as in a container that is not privileged."""
+    assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+    run_all(f"mount --make-rprivate /\nmount --bind {path} {path}\nmount -o remount,bind,ro {path}")
 
 
 def run_all(script: str) -> None:
@@ -205,12 +214,48 @@ def test_every_scheduler_is_taken_by_the_kernel() -> None:
     in_kernel(check)
 
 
-def test_a_scheduler_that_the_kernel_lacks_is_refused_with_its_name_and_the_rest_is_in_force() -> None:
+def test_a_scheduler_that_the_kernel_lacks_is_told_and_the_nodes_own_is_used_also_after_a_restart() -> None:
     def check(kernels: dict[Family, Kernel]) -> None:
         kernel = kernels[Family.IPV4]
-        outcome = kernel.apply(diff(kernel.observe(), document_of("10.64.1.10", scheduler="fastest")))
-        assert [(one.owner, "no such scheduler" in one.reason) for one in outcome.refusals] == [(str(NAME), True)]
-        assert f"{VIP}/32" in run("ip -o -4 address show dev kproxy-ipvs0")
+        plan = plan_of("10.64.1.10", scheduler="fastest", node=Ipvs(scheduler="wlc"))
+        want = BACKEND.compile(plan, None).document
+        for door in (kernel, BACKEND.open(Family.IPV4)):
+            outcome = door.apply(diff(door.observe(), want))
+            assert outcome.refusals == ()
+            told = [(one.owner, one.reason) for one in outcome.otherwise]
+            assert told == [(str(NAME), f"this kernel has no scheduler fastest: {REMEDY}; wlc is used instead")]
+            assert run("ipvsadm -Sn").splitlines() == [
+                f"-A -t {VIP}:80 -s wlc -b flag-3",
+                f"-a -t {VIP}:80 -r 10.64.1.10:8080 -m -w 1",
+            ]
+            assert not diff(door.observe(), want)
+        door.close()
+
+    in_kernel(check)
+
+
+def test_where_the_nodes_own_scheduler_is_lacking_too_it_is_round_robin() -> None:
+    def check(kernels: dict[Family, Kernel]) -> None:
+        kernel = kernels[Family.IPV4]
+        want = BACKEND.compile(plan_of("10.64.1.10", node=Ipvs(scheduler="ovf-none")), None).document
+        assert len(kernel.apply(diff(kernel.observe(), want)).otherwise) == 1
+        assert "-s rr " in run("ipvsadm -Sn")
+        assert not diff(kernel.observe(), want)
+
+    in_kernel(check)
+
+
+def test_parameters_that_cannot_be_written_are_told_once_with_what_comes_of_it_and_the_rest_is_in_force() -> None:
+    def check(kernels: dict[Family, Kernel]) -> None:
+        kernel = kernels[Family.IPV4]
+        run("sysctl -qw net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1 net.ipv4.ip_forward=1")
+        read_only("/proc/sys")
+        want = document_of("10.64.1.10")
+        (told,) = kernel.apply(diff(kernel.observe(), want)).otherwise
+        assert (told.owner, told.what) == (BASE, "sysctl net.ipv4.vs.conntrack=1")
+        assert told.reason.startswith("Read-only file system, it is 0: connections through IPVS")
+        assert f"-t {VIP}:80" in run("ipvsadm -Sn")
+        assert not diff(kernel.observe(), want)
 
     in_kernel(check)
 
