@@ -29,7 +29,7 @@ def read_ipvs(listed: str, link: Collection[str], local: Collection[str]) -> Sta
         if found := SERVER.fullmatch(line):
             spot = _spot(_at(found[2], found[3], found[4]), Protocol(found[1]), link, local)
             if spot is not None:
-                held = Held("", affinity_s=int(found[5] or 0))
+                held = Held("", affinity_s=None if found[5] else 0)  # in ticks of the kernel, whose rate is not told
                 frontends[spot] = merged(frontends[spot], held) if spot in frontends else held
         elif found := DESTINATION.fullmatch(line):
             if spot is not None and int(found[4]):

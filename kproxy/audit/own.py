@@ -12,6 +12,8 @@ from kproxy.core.values import Family
 from kproxy.ports import Backend
 
 COMMENT: Final = re.compile(r'(?:--comment|comment) "([a-z0-9.-]+/[a-z0-9.-]+)[:" ]')
+REMEMBERED: Final = frozenset({"connection timeout", "drain time", "fallback", "kernel parameter"})
+"""Kinds that IPVS's door knows only if it set them itself, since no object in the kernel bears our name for them."""
 MARKS: Final = {"+": Kind.MISSING, "-": Kind.EXTRA}
 
 
@@ -42,6 +44,8 @@ def _lines(
     family: Family, backend: Backend, key: ObjectId, content: Content, owner: Owner, part: Change
 ) -> Iterator[Difference]:
     subject = backend.subject(family, key, content)
+    if subject.kind in REMEMBERED:
+        return
     where = f"{subject.kind} {subject.name}"
     lines = [line for line in backend.render_change(family, part).splitlines() if line[:1] in MARKS]
     for line in lines:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kproxy.core.values import Family, Value
+from kproxy.effects.leftovers import ABSENT
 from kproxy.effects.netlink import NetlinkSocket
 from kproxy.errors import ObserveFailed
 from kproxy.netlink.attributes import Malformed, text
@@ -45,6 +45,6 @@ def dump_table(
             sets = [set_of(one) for one in dump(GETSET)]
             return TableDump(dump(GETRULE), {one: dump(GETSETELEM, text(2, one)) for one in sets})
     except (OSError, Malformed, KeyError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+        if isinstance(error, OSError) and error.errno in ABSENT:
             return None
         raise ObserveFailed(f"table {name} of {family.label} cannot be read: {error!r}") from error

@@ -19,15 +19,16 @@ from kproxy.audit.report import Audit
 from kproxy.audit.standing import Standing
 from kproxy.core.document import Document, diff
 from kproxy.core.leftovers import KUBE_PROXY
+from kproxy.core.node_facts import VIP_LINK
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.kube_tables import dump_table
-from kproxy.effects.leftovers import read_ip_vs
+from kproxy.effects.leftovers import ABSENT, read_ip_vs
 from kproxy.effects.network import link_addresses, local_addresses
 from kproxy.effects.only_reading import WouldWrite, only_reading
 from kproxy.effects.process import ProcessTimeout
-from kproxy.effects.xtables import read_proc, standing_tools
+from kproxy.effects.xtables import LEGACY_TABLES, Variant, find_tools, read_proc, standing_tools
 from kproxy.errors import KproxyError, ObserveFailed, UnsupportedHost
 from kproxy.ports import Backend
 from kproxy.wiring.asked import Subject
@@ -67,6 +68,11 @@ def _audits(subject: Subject, families: Sequence[Family], proxy: str) -> Iterato
         yield from (_kube_proxy(subject, families, mode, found) for mode, found in _modes(families))
 
 
+def may_stand(backend: str, family: Family) -> bool:
+    """Whether rules of this backend of ours can stand here; otherwise its door is not even opened."""
+    return backend not in MAY_STAND or MAY_STAND[backend](family)
+
+
 def _own(subject: Subject, name: str, families: Sequence[Family]) -> Audit:
     """What stands of one of our backends; without families if nothing does."""
     backend = find_backend(name)
@@ -89,12 +95,18 @@ def _own(subject: Subject, name: str, families: Sequence[Family]) -> Audit:
 
 def _observed(backend: Backend, family: Family) -> Document:
     """What of ours stands; nothing where this machine cannot even hold it."""
+    if not may_stand(backend.name, family):
+        return {}
     try:
         kernel = backend.open(family)
     except UnsupportedHost:
         return {}
     try:
         found = kernel.observe()
+    except ObserveFailed as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in ABSENT:
+            return {}
+        raise
     finally:
         kernel.close()
     return found if any(found.values()) else {}
@@ -140,16 +152,14 @@ def _iptables(family: Family) -> Standing | None:
 
 
 def _saved(program: str) -> str:
-    texts = []
-    for table in ("nat", "filter"):
-        try:
-            result = process.run([program, "-t", table], "", SAVE_TIMEOUT_S)
-        except ProcessTimeout as error:
-            raise ObserveFailed(str(error)) from error
-        if result.status:
-            raise ObserveFailed(f"{program} -t {table}: {' '.join(result.errors.split())}")
-        texts.append(result.output)
-    return "".join(texts)
+    """All tables that there are."""
+    try:
+        result = process.run([program], "", SAVE_TIMEOUT_S)
+    except ProcessTimeout as error:
+        raise ObserveFailed(str(error)) from error
+    if result.status:
+        raise ObserveFailed(f"{program}: {' '.join(result.errors.split())}")
+    return result.output
 
 
 def _nftables(family: Family) -> Standing | None:
@@ -169,9 +179,27 @@ def _ipvs(family: Family) -> Standing | None:
         return None
     own = {one for one in link if (":" in one) is (family is Family.IPV6)}
     local = {one for one in local_addresses() - link if (":" in one) is (family is Family.IPV6)}
-    return read_ipvs(read_ip_vs(), own, local)
+    found = read_ipvs(read_ip_vs(), own, local)
+    return found if found.frontends else None
 
 
+def _has_ipvs(_family: Family) -> bool:
+    """Whether the kernel has IPVS already (asking it by netlink would load the module), and the backend's link."""
+    return bool(read_ip_vs()) and link_addresses(VIP_LINK) is not None
+
+
+def _has_tables(family: Family) -> bool:
+    """Whether our chains can stand and be read; to ask for a legacy table that is not there would create it."""
+    try:
+        variant = find_tools(family, process.run, read_proc).variant
+    except UnsupportedHost:
+        return False
+    tables = set(read_proc(LEGACY_TABLES[family]).split())
+    return not _has_ipvs(family) and (variant is Variant.NFT or tables >= {"nat", "filter"})
+
+
+MAY_STAND: Final[Mapping[str, Callable[[Family], bool]]] = {"ipvs": _has_ipvs, "iptables": _has_tables}
+"""The IPVS backend has a link of its own, and chains with the names of the iptables backend's."""
 MODES: Final[Mapping[str, Callable[[Family], Standing | None]]] = {
     "iptables": _iptables,
     "nftables": _nftables,
