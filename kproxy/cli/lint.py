@@ -18,7 +18,7 @@ from kproxy.cli.options import (
     SOURCE,
     asked,
 )
-from kproxy.cli.output import emit, note
+from kproxy.cli.output import emit, note, width
 from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
 from kproxy.cli.version import own_version
@@ -60,6 +60,15 @@ def _explain(ctx: click.Context, _parameter: click.Parameter, code: str | None) 
         for part in explanation(check):
             click.echo(textwrap.fill(part, COLUMNS))
     ctx.exit()
+
+
+def _fitted(line: str) -> list[str]:
+    """A line folded to the terminal; whole where none is."""
+    columns = width()
+    if columns == float("inf"):
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" →")))
+    return textwrap.wrap(line, int(columns), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 @click.command()
@@ -121,6 +130,7 @@ def lint(question: Asked, live: bool, fail_on: str, output: str) -> int:
     else:
         for severity, line in lines(report):
             indented = line.startswith(" ")
-            click.secho(printable(line), fg=None if indented else COLOURS[severity])
+            for part in _fitted(printable(line)) if indented else (printable(line),):
+                click.secho(part, fg=None if indented else COLOURS[severity])
         note(summary(report))
     return FOUND if report.fails_on(None if fail_on == NEVER else Severity(fail_on)) else CLEAN

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from kproxy.core.values import Value
-from kproxy.lint import endpoints, exposure, objects, policies, setting, whereabouts
+from kproxy.lint import endpoints, exposure, nodeports, objects, policies, setting, whereabouts
 from kproxy.lint.finding import Check, Finding, Found, Ref, Severity, endpoint_slice, service
 from kproxy.lint.objects import annotation
 from kproxy.lint.subject import Subject, slices_of
@@ -37,7 +37,15 @@ IGNORED_IN_VAIN: Final[Check[Subject]] = Check(
     _unknown_codes,
 )
 
-TABLES: Final = (objects.CHECKS, exposure.CHECKS, endpoints.CHECKS, whereabouts.CHECKS, policies.CHECKS, setting.CHECKS)
+TABLES: Final = (
+    objects.CHECKS,
+    exposure.CHECKS,
+    nodeports.CHECKS,
+    endpoints.CHECKS,
+    whereabouts.CHECKS,
+    policies.CHECKS,
+    setting.CHECKS,
+)
 CHECKS: Final[tuple[Check[Subject], ...]] = tuple(
     sorted(
         (*(check for table in TABLES for check in table), IGNORED_IN_VAIN),

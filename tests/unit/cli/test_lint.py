@@ -124,3 +124,14 @@ def test_a_cluster_that_refuses_is_an_error(capsys: pytest.CaptureFixture[str], 
         code, out, err = live(capsys, tmp_path, server)
     assert (code, out) == (4, "")
     assert "403 Forbidden" in err
+
+
+def test_on_a_terminal_reasons_and_remedies_are_folded_to_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kproxy.cli.lint.width", lambda: 40)
+    out = run_here(capsys, "lint", "-f", manifest(tmp_path, WARNED, GOOD)).out
+    (first, *rest) = out.splitlines()
+    assert first.endswith("warning KPX014: Service shop/cart: spec.externalIPs")
+    assert max(map(len, rest)) <= 40
+    assert rest[-1].startswith("      ")
