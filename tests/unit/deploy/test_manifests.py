@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -112,3 +113,15 @@ def test_the_image_holds_what_is_there_and_no_compiler() -> None:
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert {f"!{path}" for path in copied} <= set(allowed)
     assert not any(word in final for word in ("gcc", "build-essential", "requirements-runtime.lock"))
+
+
+def test_both_ways_to_the_image_give_it_the_same_start() -> None:
+    docker, script = (ROOT / "Dockerfile").read_text(), (ROOT / "scripts" / "image").read_text()
+    (env,) = (line.split()[1:] for line in docker.splitlines() if line.startswith("ENV "))
+    assert 'ENTRYPOINT ["kproxy"]\nCMD ["run"]' in docker
+    assert "--entrypoint '[\"kproxy\"]' --cmd run " in script
+    for setting in env:
+        assert f"--env {setting.split(':$')[0]}" in script
+    (version,) = set(re.findall(r"library/python:([\d.]+)-", docker))
+    assert f"python={version}\n" in script
+    assert f"python={version} " in (ROOT / "scripts" / "kproxy-venv").read_text()
