@@ -1,5 +1,6 @@
 """scripts/bench: our layout and kube-proxy's, side by side, on this machine; `scripts/bench conntrack`: our reading of
-the table of connections beside conntrack(8)'s; `scripts/bench agent`: a whole agent against a fake API server.
+the table of connections beside conntrack(8)'s; `scripts/bench agent`: a whole agent against a fake API server;
+`scripts/bench drift`: a look at the kernel, and how soon drift is put right.
 
 Each figure comes from a fresh process in a network namespace of its own. What
 is measured of ours: a Python process that reads the API's list bodies from
@@ -23,11 +24,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import agent, cluster, connections, elsewhere
+from tests.bench import agent, cluster, connections, drift, elsewhere
 from tests.bench.report import show
 from tests.conftest import has_ipvs
 
-CONNTRACK, AGENT = "conntrack", "agent"
+CONNTRACK, AGENT, DRIFT = "conntrack", "agent", "drift"
 IPVS = "ipvs"
 SMALL = 100
 """The cluster whose first packets the others' are held against."""
@@ -40,6 +41,9 @@ def main() -> None:
     options = _options(sys.argv[1:])
     if os.geteuid() != 0:
         sys.exit("bench: needs root, for network namespaces of its own")
+    if options.what == DRIFT:
+        sys.stdout.write(drift.report(options.backend.split(","), options.services, options.endpoints) + "\n")
+        return
     if options.what == CONNTRACK:
         sys.stdout.write(connections.report(options.flows) + "\n")
         return
@@ -69,11 +73,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["rules", CONNTRACK, AGENT],
+        choices=["rules", CONNTRACK, AGENT, DRIFT],
         default="rules",
         help="rules (the default): Services programmed, changed and met by packets; "
         "conntrack: a filled table listed and counted, nf_conntrack_max raised meanwhile; "
-        "agent: start, memory and processor time of a running agent",
+        "agent: start, memory and processor time of a running agent; "
+        "drift: what a look at the kernel costs, and how long others' changes stand",
     )
     rules = parser.add_argument_group("rules")
     rules.add_argument(

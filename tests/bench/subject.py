@@ -55,6 +55,12 @@ class Agent:
         self.world = done.world
 
 
+def opened(backend_name: str) -> Agent:
+    """An agent with a backend of that name, in the namespace of this process."""
+    backend = cast("Backend", importlib.import_module(f"backends.{backend_name}").BACKEND)
+    return Agent(backend, backend.open(Family.IPV4))
+
+
 def listed(kind: Kind, body: bytes) -> Event:
     """The event that a whole list is."""
     batch, errors = read_items(kind, decode_list(body).items or [])
@@ -73,8 +79,7 @@ def changes(services: int, endpoints: int) -> Iterator[bytes]:
 def measure(backend_name: str, services: int, endpoints: int, directory: Path, started: float) -> dict[str, Any]:
     """Everything, in the order in which it happens to an agent."""
     imported = time.monotonic()
-    backend = cast("Backend", importlib.import_module(f"backends.{backend_name}").BACKEND)
-    agent = Agent(backend, backend.open(Family.IPV4))
+    agent = opened(backend_name)
     events = [listed(kind, (directory / name).read_bytes()) for kind, name in FILES.items()]
     decoded = time.monotonic()
     agent.sync(events)

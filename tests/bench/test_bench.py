@@ -40,3 +40,10 @@ def test_a_small_table_of_connections_is_measured_beside_conntracks_own_reading(
     assert printed.startswith("500 flows")
     for name in ("conntrack -L", "kproxy conntrack stats", "kproxy conntrack list -o json"):
         assert f"\n{name}  " in printed
+
+
+def test_looks_and_repairs_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench", "drift", "--backend", "nftables", "--services", "20"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "nftables      20 Services: " in printed
+    assert "put right:\n  nftables  median " in printed
