@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from kproxy.cli.options import BACKEND_LIVE, CONFIG, NODE_NAME, asked
-from kproxy.cli.output import emit, note, table
+from kproxy.cli.output import emit, note, width
 from kproxy.cli.verbosity import verbose
 from kproxy.core.doctor import Status, judge
-from kproxy.report.doctor import HEADINGS, checks_object, rows, summary
+from kproxy.report.doctor import checks_object, lines, summary
 from kproxy.wiring.doctor import gather
 from kproxy.wiring.question import Asked
 
 FAILED = 1
+COLOURS = {Status.FAILURE: "red", Status.WARNING: "yellow"}
 
 
 @click.command()
@@ -37,7 +38,8 @@ def doctor(question: Asked, output: str) -> int:
     facts = gather(question)
     checks = judge(facts)
     if output == "table":
-        table(HEADINGS, rows(checks))
+        for status, line in lines(checks, width()):
+            click.secho(line, fg=COLOURS.get(status))
         note(summary(checks))
     else:
         emit(checks_object(facts, checks), output)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from kproxy.core.doctor import Check, Facts, Status
 from kproxy.core.doctor.judge import counts
+from kproxy.report.layout import printable
 
-HEADINGS = ("STATUS", "CHECK", "FOUND", "WHAT TO DO")
+INDENT = max(map(len, Status)) + 2
+ORDER = (Status.FAILURE, Status.WARNING, Status.OK, Status.NOT_APPLICABLE)
 
 
-def rows(checks: Iterable[Check]) -> Iterator[Sequence[str]]:
-    """One row for each check, the most urgent first, else as they come."""
-    order = (Status.FAILURE, Status.WARNING, Status.OK, Status.NOT_APPLICABLE)
-    for check in sorted(checks, key=lambda one: order.index(one.status)):
-        yield check.status.value, check.name, check.found, check.remedy
+def lines(checks: Iterable[Check], width: float) -> Iterator[tuple[Status, str]]:
+    """What each check found and, in a line of its own, what to do; folded to a width, the most urgent first."""
+    for check in sorted(checks, key=lambda one: ORDER.index(one.status)):
+        told = f"{check.status.value:<{INDENT}}{printable(f'{check.name}: {check.found}')}"
+        for line in (told, f"{'':{INDENT}}→ {printable(check.remedy)}") if check.remedy else (told,):
+            for part in _folded(line, width):
+                yield check.status, part
+
+
+def _folded(line: str, width: float) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    room = max(int(width), 2 * INDENT)
+    return textwrap.wrap(
+        line, room, subsequent_indent=" " * INDENT, break_on_hyphens=False, drop_whitespace=True, tabsize=1
+    )
 
 
 def checks_object(facts: Facts, checks: Sequence[Check]) -> dict[str, object]:

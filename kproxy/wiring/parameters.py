@@ -26,8 +26,9 @@ BRIDGED: Final = {
 
 
 def parameters(config: Config, backend: Backend, release: str) -> tuple[Parameter, ...]:
-    """All of them; `release` is `uname -r`."""
-    return (*_forwarding(), *_bridged(config), *_of_agent(config, backend, release))
+    """All of them, each once, as the agent sets it where it does; `release` is `uname -r`."""
+    several = (*_forwarding(), *_bridged(config), *_of_agent(config, backend, release))
+    return tuple({one.name: one for one in several}.values())
 
 
 def _forwarding() -> Iterator[Parameter]:

@@ -29,10 +29,10 @@ def _parameter(one: Parameter) -> Check:
         return not_applicable(name, "this kernel does not have it, or not before its module is loaded")
     if one.found == one.wanted or (one.at_least and _number(one.found) >= _number(one.wanted)):
         return ok(name, one.found)
-    if one.name == ESSENTIAL:
-        return failure(name, f"{one.found}: {one.consequence}", f"sysctl -w {one.name}={one.wanted}")
     if one.set_by_agent and one.is_writable:
         return ok(name, f"{one.found}; the agent sets it to {wanted}")
+    if one.name == ESSENTIAL:
+        return failure(name, f"{one.found}: {one.consequence}", f"sysctl -w {one.name}={one.wanted}")
     remedy = f"sysctl -w {one.name}={one.wanted}"
     if one.set_by_agent:
         remedy += ", or let an init container do it: kproxy run --init-only"
