@@ -8,7 +8,7 @@ from typing import Final
 from kproxy.config.check import findings
 from kproxy.core.node_facts import loopback_takes_node_ports
 from kproxy.core.values import Family
-from kproxy.lint.finding import Check, Found, Place, Severity, cluster_scoped
+from kproxy.lint.finding import Check, Found, Place, Severity, cluster_scoped, service
 from kproxy.lint.subject import Subject
 
 CONFIGURATION: Final = cluster_scoped("KubeProxyConfiguration")
@@ -27,7 +27,10 @@ def _configuration(subject: Subject) -> Iterator[Found]:
 def _unsupported(subject: Subject) -> Iterator[Found]:
     for one in subject.unsupported:
         reason = f"the {subject.backend} backend cannot do it: {one.instead}"
-        yield Found(CONFIGURATION, "", one.what, f"{one.what}: {reason}", place=_place(subject))
+        if one.service is None:
+            yield Found(CONFIGURATION, "", one.what, f"{one.what}: {reason}", place=_place(subject))
+        else:
+            yield Found(service(one.service), "", one.what, f"{one.what}: {reason}")
 
 
 def _loopback(subject: Subject) -> Iterator[Found]:

@@ -68,6 +68,13 @@ def test_what_a_backend_cannot_do_is_told(tmp_path: Path) -> None:
     assert any("rejectUnlistedPorts" in one.value for one in found)
 
 
+def test_what_a_backend_cannot_do_for_a_service_is_told_of_that_service(tmp_path: Path) -> None:
+    found = found_in(tmp_path, service(**NODE_PORT, sessionAffinity="ClientIP"), GOOD, backend="ipvs")
+    (one,) = [one for one in found if one.code == "KPX071" and one.object.kind == "Service"]
+    assert str(one.object) == "Service shop/cart"
+    assert "affinity" in one.reason
+
+
 @pytest.mark.parametrize("ignored", ["KPX014", "KPX001, KPX014", "KPX014 KPX001", "all"])
 def test_an_annotation_silences_a_check_on_its_object_only(tmp_path: Path, ignored: str) -> None:
     quiet = service("quiet", meta=noted(IGNORE, ignored), externalIPs=["198.51.100.1"])
