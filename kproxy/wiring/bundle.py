@@ -24,6 +24,7 @@ from kproxy.core.values import Value
 from kproxy.effects import machine, process
 from kproxy.effects.network import PROC_SYS
 from kproxy.errors import KproxyError
+from kproxy.lint.present import plain
 from kproxy.report.bundle import MAX_PART_BYTES, Part
 from kproxy.report.connection_stats import Stats, finding_object, stats_object
 from kproxy.report.doctor import checks_object
@@ -32,10 +33,11 @@ from kproxy.wiring.asked import Subject, look_into
 from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import load_config, node_name
 from kproxy.wiring.doctor import gather
+from kproxy.wiring.lint import lint_asked
 from kproxy.wiring.local import ask
 from kproxy.wiring.offline import compile_families, plan_families, plans_of, unsupported_by
 from kproxy.wiring.pages import DEBUG, PAGES
-from kproxy.wiring.question import Asked
+from kproxy.wiring.question import KUBERNETES, Asked
 
 TIMEOUT_S: Final = 20.0
 PARAMETERS: Final = ("net/netfilter", "net/ipv4/vs", "net/ipv4/conf/all", "net/ipv6/conf/all", "net/bridge")
@@ -74,6 +76,7 @@ def sources(asked: Asked, version: str) -> tuple[Source, ...]:
         Source("versions.json", lambda: _versions(version)),
         Source("doctor.json", lambda: checks_object(facts(), judge(facts()))),
         Source("findings.json", lambda: _findings(facts())),
+        Source("lint.json", lambda: _lint(asked)),
         Source("config.json", lambda: _config(asked)),
         Source("kubeconfig.json", lambda: _kubeconfig(asked)),
         Source("plan.json", lambda: _plan(asked, seen())),
@@ -138,6 +141,13 @@ def _findings(facts: Facts) -> list[dict[str, object]]:
     """What is wrong now, in the order of urgency: the doctor's failures and warnings."""
     checks = [one for status in (Status.FAILURE, Status.WARNING) for one in judge(facts) if one.status is status]
     return [{"severity": one.status.value, "what": f"{one.name}: {one.found}", "remedy": one.remedy} for one in checks]
+
+
+def _lint(asked: Asked) -> object:
+    """What is unsafe or in vain in manifests; a cluster is read once, for the plan, and not again for this."""
+    if not asked.files and asked.source == KUBERNETES:
+        raise KproxyError("no manifests are named: kproxy lint --live asks the cluster")
+    return plain(lint_asked(asked, live=False)[0])
 
 
 def _config(asked: Asked) -> dict[str, object]:

@@ -91,6 +91,7 @@ def test_no_secret_is_in_it(planted: list[str]) -> None:
     assert [name for name, data in files.items() if SECRET.encode() in data or SECRET in name] == []
     assert SECRET.encode() not in gzip.decompress(done.stdout) + done.stderr
     assert json.loads(files["plan.json"])["node"] == "node-a"
+    assert "KPX" in files["lint.json"].decode()
     assert json.loads(files["config.json"])["documents"][0]["clusterCIDR"] == "10.64.0.0/16"
     assert json.loads(files["kubeconfig.json"])["credentialKinds"] == [["client-key-data", "exec", "token"]]
     assert files["rules/rendered.txt"].decode() == run_program("render", *planted).out
