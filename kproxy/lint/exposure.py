@@ -14,6 +14,7 @@ from kproxy.lint.subject import (
     containing,
     external_addresses,
     families,
+    index_of,
     node_addresses,
     pod_ranges,
     service_ranges,
@@ -71,7 +72,7 @@ def _external_ips(subject: Subject) -> Iterator[Found]:
 
 
 def _in_service_ranges(subject: Subject) -> Iterator[Found]:
-    ranges = service_ranges(subject)
+    ranges = index_of(service_ranges(subject))
     owners = {ip: key for key, one in subject.snapshot.services.items() for ip in one.cluster_ips}
     for one in subject.snapshot.services.values():
         for field, address in external_addresses(one):
@@ -85,9 +86,10 @@ def _in_service_ranges(subject: Subject) -> Iterator[Found]:
 
 def _in_pod_ranges(subject: Subject) -> Iterator[Found]:
     ranges = pod_ranges(subject)
+    index = index_of(ranges)
     for one in subject.snapshot.services.values():
         for field, address in external_addresses(one):
-            within = containing(ranges, address)
+            within = containing(index, address)
             if within is not None:
                 reason = f"{address} is in {within}, {ranges[within]}: it takes the traffic of the pod that gets it"
                 yield Found(service(one.key), field, address, reason)

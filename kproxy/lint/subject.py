@@ -10,7 +10,7 @@ from kproxy.core.host import Settings, Traits
 from kproxy.core.model import EndpointSlice, Node, Service, ServicePort
 from kproxy.core.plan import Conflict
 from kproxy.core.snapshot import Snapshot
-from kproxy.core.values import Family, Network, ObjectKey, Value, family_of, network_contains
+from kproxy.core.values import Family, Network, ObjectKey, Value, address_number, family_of
 from kproxy.effects.manifest_text import Problem
 from kproxy.lint.finding import Ref
 from kproxy.lint.written import Spec, Written
@@ -118,9 +118,26 @@ def node_addresses(subject: Subject) -> dict[str, str]:
     return {address: node.name for node in subject.snapshot.nodes.values() for address in node.addresses}
 
 
-def containing(networks: Iterable[Network], address: str) -> Network | None:
-    """The first of some networks that an address is in."""
-    return next((one for one in networks if network_contains(one, address)), None)
+Index = Mapping[tuple[int, int], Mapping[int, Network]]
+"""Networks by version and length of prefix, then by prefix: as many look-ups as there are lengths."""
+
+
+def index_of(networks: Iterable[Network]) -> Index:
+    """An index to ask with `containing`: a large cluster has a range of pods for each of thousands of nodes."""
+    found: dict[tuple[int, int], dict[int, Network]] = {}
+    for one in networks:
+        prefix = int(one.network_address) >> (one.max_prefixlen - one.prefixlen)
+        found.setdefault((one.version, one.prefixlen), {}).setdefault(prefix, one)
+    return found
+
+
+def containing(index: Index, address: str) -> Network | None:
+    """A network of the index that an address is in; None if it is in none."""
+    family, value = family_of(address), address_number(address)
+    for (version, length), networks in index.items():
+        if version == family.value and (found := networks.get(value >> (family.address_bits - length))) is not None:
+            return found
+    return None
 
 
 def external_addresses(service: Service) -> Iterator[tuple[str, str]]:

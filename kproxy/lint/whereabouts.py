@@ -12,6 +12,7 @@ from kproxy.lint.finding import Check, Found, Severity, endpoint_slice, service
 from kproxy.lint.subject import (
     Subject,
     containing,
+    index_of,
     node_addresses,
     pod_ranges,
     service_ranges,
@@ -42,11 +43,12 @@ def _entries(subject: Subject) -> Iterator[tuple[EndpointSlice, str, str]]:
 
 def _outside_pod_ranges(subject: Subject) -> Iterator[Found]:
     ranges, nodes = pod_ranges(subject), node_addresses(subject)
+    index = index_of(ranges)
     known = {Family(network.version) for network in ranges}
     strange: dict[ObjectKey, list[str]] = {}
     for member, _, address in _entries(subject):
         has_pods = bool(spec_of(subject, member.service).selector)
-        if has_pods and member.family in known and address not in nodes and containing(ranges, address) is None:
+        if has_pods and member.family in known and address not in nodes and containing(index, address) is None:
             strange.setdefault(member.service, []).append(address)
     for key, addresses in sorted(strange.items()):
         found = sorted(set(addresses))
@@ -56,7 +58,7 @@ def _outside_pod_ranges(subject: Subject) -> Iterator[Found]:
 
 
 def _dangerous(subject: Subject) -> Iterator[Found]:
-    ranges = service_ranges(subject)
+    ranges = index_of(service_ranges(subject))
     owners = {ip: key for key, one in subject.snapshot.services.items() for ip in one.cluster_ips}
     for member, field, address in _entries(subject):
         reason = _danger(address)

@@ -50,7 +50,7 @@ def state() -> tuple[int, str, str]:
     """What any write would change: the generation of nf_tables' rules, the rules, and the links with addresses."""
     with NetlinkSocket() as socket:
         (answer,) = socket.request(GETGEN, netfilter(0))
-    rules = subprocess.run(["nft", "-n", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+    rules = subprocess.run(["nft", "-n", "-s", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
     return number(read(answer.payload[NFGENMSG.size :])[1]), rules, ip("address")
 
 
