@@ -6,7 +6,7 @@ import click
 
 from kproxy.audit.report import lines, plain
 from kproxy.cli.options import CONFIG, FAMILY, FILES, FURTHER, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
-from kproxy.cli.output import emit, note, output_option
+from kproxy.cli.output import emit, note
 from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
 from kproxy.report.layout import printable
@@ -25,9 +25,16 @@ CLEAN, DIFFERENT = 0, 1
     default=None,
     help="Whose rules. Default: of both, whoever has any here.",
 )
-@output_option("json", "yaml")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="For people, or for programs, which get all of it.",
+)
 @verbose
-def audit(question: Asked, proxy: str | None, output: str | None) -> int:
+def audit(question: Asked, proxy: str | None, output: str) -> int:
     """Hold a running proxy's rules against the cluster, Service by Service.
 
     Of kproxy every object is compared; of kube-proxy, in any of its modes, what each frontend does with a client that
@@ -48,7 +55,7 @@ def audit(question: Asked, proxy: str | None, output: str | None) -> int:
         for remark in subject.remarks:
             note(remark)
         audits = audit_node(subject, question.families, proxy or "")
-    if output:
+    if output != "table":
         emit([plain(one) for one in audits], output)
     else:
         for one in audits:
