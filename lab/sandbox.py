@@ -24,11 +24,12 @@ from rich.table import Table
 
 from lab import NONE
 from lab.agent import Agent, agent
+from lab.kernel import has_ipvs
 from lab.machine import ROOT, Answers, LabError, Machine, Target, probe_all
 from lab.topology import NODE_IPS, OUTSIDE_IPS, PODS, PORTS, SECOND_OUTSIDE_IPS, Lab, laboratory
 
 EXAMPLES = ROOT / "examples"
-BACKENDS = ("nftables", "iptables")
+BACKENDS = ("nftables", "iptables", "ipvs")
 REQUESTS = 60
 WIDTH = 80
 BAR = 8
@@ -36,6 +37,10 @@ BAR = 8
 GONE = PODS["pod-there"][0]
 """The endpoint that is removed while the agent runs."""
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+NO_IPVS = """\
+this kernel has no IPVS (module ip_vs); see it in one that has:
+  scripts/uml .venv/bin/python -m lab.sandbox --backend ipvs"""
 
 PICTURE = """\
   [cyan]pod[/] 10.64.1.10 ─┐                       ┌─ [cyan]outside[/] 192.0.2.100
@@ -159,6 +164,8 @@ def main() -> int | str:
     parser = argparse.ArgumentParser(prog="scripts/run", description="Show kproxy at work in network namespaces.")
     parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help="how to program the kernel")
     arguments = parser.parse_args()
+    if arguments.backend == "ipvs" and not has_ipvs():
+        return f"scripts/run: {NO_IPVS}"
     # Both end the program by an exception, so that every `with` above is left properly.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     console = Console(width=WIDTH if not sys.stdout.isatty() else None)

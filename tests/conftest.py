@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+
+from lab.kernel import has_ipvs
 
 NOT_ROOT = "needs root and network namespaces: run as root"
 NOTES = pytest.StashKey[list[str]]()
@@ -41,14 +40,6 @@ def _leave_to_uml(config: pytest.Config, items: list[pytest.Item]) -> None:
         left = [item for item in items if item.get_closest_marker("ipvs")]
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
-
-
-def has_ipvs() -> bool:
-    """Whether this kernel has ip_vs, loaded or to be loaded."""
-    if Path("/proc/net/ip_vs").exists():
-        return True
-    modprobe = shutil.which("modprobe")
-    return modprobe is not None and subprocess.run([modprobe, "-q", "ip_vs"], check=False).returncode == 0
 
 
 class _Skips:

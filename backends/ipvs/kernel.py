@@ -28,7 +28,7 @@ from kproxy.core.document import LEAVING, OBSERVED, Change, Content, Document, O
 from kproxy.core.values import Family
 from kproxy.effects import chain_watch
 from kproxy.effects.process import ProcessTimeout, Run
-from kproxy.effects.xtables import Tools
+from kproxy.effects.xtables import LEGACY_TABLES, Tools, Variant, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.attributes import Malformed
 from kproxy.netlink.notices import Interest, Touch
@@ -161,6 +161,9 @@ class IpvsKernel:
         return [servers.read_real(one, server, self._family) for one in dump]
 
     def _save(self, table: str) -> str:
+        """What a table holds; one of the legacy variant that is not there would be made by asking."""
+        if self._tools.variant is Variant.LEGACY and table not in read_proc(LEGACY_TABLES[self._family]).split():
+            return ""
         result = self._run([self._tools.save, "-t", table], "", TIMEOUT_S)
         if result.status:
             raise OSError(errno.EIO, f"{self._tools.save} -t {table}: {result.errors.strip()}")

@@ -17,15 +17,17 @@ from kproxy.wiring.question import Asked
 @SERVICE
 @verbose
 def render(question: Asked, service: str | None) -> None:
-    """Print the exact rules that a node would get, as input for iptables-restore or nft.
+    """Print the exact rules that a node would get, as input for iptables-restore, nft, or ipvsadm and its company.
 
-    Neither root nor a cluster is needed. The node's addresses are those of --node-ip, of its Node object if the
-    manifests have one, and loopback. With --service the rules are those of a node that has only this Service.
+    With ipvs there are five texts, for sysctl, ipset, ipvsadm, iptables-restore and ip, each below a line that names
+    its program. Neither root nor a cluster is needed. The node's addresses are those of --node-ip, of its Node object
+    if the manifests have one, and loopback. With --service the rules are those of a node that has only this Service.
 
     \b
     Examples:
       kproxy render --backend iptables -f manifests/ --node-name node-a
       kproxy render --backend nftables -f manifests/ | nft -c -f -
+      kproxy render --backend ipvs -f manifests/ --service shop/cart
       kubectl get svc,endpointslices,nodes -A -o yaml | kproxy render -f -
     """  # noqa: D301 - click's mark for lines that stay as they are
     if not question.files:

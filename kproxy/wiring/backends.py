@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "kproxy.backends"
-OURS: Mapping[str, str] = {"nftables": "backends.nftables", "iptables": "backends.iptables"}
-"""Our backends and their modules, in the order of preference."""
+OURS: Mapping[str, str] = {name: f"backends.{name}" for name in ("nftables", "iptables", "ipvs")}
+"""Our backends and their modules."""
+PREFERRED = ("nftables", "iptables")
+"""Those that are chosen where none is named, in this order."""
 OFFLINE_DEFAULT = "nftables"
 
 Find = Callable[[str], Backend]
@@ -69,14 +71,14 @@ def _others() -> Mapping[str, EntryPoint]:
 
 
 def choose(named: str, families: Collection[Family], find: Find = find_backend) -> Chosen:
-    """Open the named backend's doors, or, if none is named, those of the first of ours that this kernel can.
+    """Open the named backend's doors, or, if none is named, those of the first preferred one that this kernel can.
 
     One family may be missing. UnsupportedHost if none is left, ConfigError for an unknown name.
     """
     if named:
         return _open(find(named), families, f"{named} was asked for")
     reasons: list[str] = []
-    for name in OURS:
+    for name in PREFERRED:
         try:
             return _open(find(name), families, "; ".join([*reasons, f"{name} works here"]))
         except UnsupportedHost as error:

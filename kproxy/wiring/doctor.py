@@ -33,8 +33,7 @@ from kproxy.effects import machine, process
 from kproxy.effects.leftovers import Chains, Remains, Table, named_link
 from kproxy.effects.xtables import read_proc, rule_counts, standing_tools
 from kproxy.errors import ConfigError, KproxyError
-from kproxy.wiring.backends import OFFLINE_DEFAULT, backend_names, find_backend
-from kproxy.wiring.backends import OURS as PREFERRED
+from kproxy.wiring.backends import OFFLINE_DEFAULT, PREFERRED, backend_names, find_backend
 from kproxy.wiring.cleanup import all_remains
 from kproxy.wiring.cluster import load_config, node_name
 from kproxy.wiring.local import ask, holder

@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.kernel import has_ipvs
 from tests.bench import agent, cluster, connections, drift, elsewhere
 from tests.bench.report import show
-from tests.conftest import has_ipvs
 
 CONNTRACK, AGENT, DRIFT = "conntrack", "agent", "drift"
 IPVS = "ipvs"

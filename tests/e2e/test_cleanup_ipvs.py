@@ -110,6 +110,18 @@ def test_node_port_servers_stay_where_nothing_tells_them_from_others() -> None:
     in_new_namespace(body)
 
 
+def test_looking_for_ours_makes_no_table_that_was_not_there() -> None:
+    def body() -> None:
+        run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT")
+        tables = Path("/proc/thread-self/net/ip_tables_names")
+        assert tables.read_text().split() == ["mangle"]
+        done = run_program("cleanup")
+        assert (done.code, done.out) == (0, ""), done.err
+        assert tables.read_text().split() == ["mangle"]
+
+    in_new_namespace(body)
+
+
 def test_ours_go_by_the_backend_that_wrote_them() -> None:
     def body() -> None:
         run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backends.iptables import BACKEND as IPTABLES
+from backends.ipvs import BACKEND as IPVS
 from backends.nftables import BACKEND as NFTABLES
 from kproxy.core.values import Family
 from kproxy.errors import ConfigError, ObserveFailed, UnsupportedHost
@@ -38,14 +39,15 @@ def finder(*backends: Doors) -> Any:
 def test_ours_are_found_by_name_and_nftables_comes_first() -> None:
     assert find_backend("iptables") is IPTABLES
     assert find_backend("nftables") is NFTABLES
-    assert backend_names()[:2] == tuple(OURS) == ("nftables", "iptables")
+    assert find_backend("ipvs") is IPVS
+    assert backend_names()[:3] == tuple(OURS) == ("nftables", "iptables", "ipvs")
 
 
 def test_the_entry_points_of_this_distribution_are_the_same_backends() -> None:
     from importlib.metadata import entry_points  # noqa: PLC0415 - as the code does
 
     ours = {entry.name: entry.load() for entry in entry_points(group="kproxy.backends") if entry.name in OURS}
-    assert ours == {"iptables": IPTABLES, "nftables": NFTABLES}
+    assert ours == {"iptables": IPTABLES, "nftables": NFTABLES, "ipvs": IPVS}
 
 
 def test_an_unknown_backend_is_named_with_those_there_are() -> None:
@@ -64,7 +66,7 @@ def entries(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 def test_another_distribution_can_add_a_backend_but_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     entries(monkeypatch, other="backends.iptables:BACKEND", nftables="nowhere:BACKEND")
-    assert backend_names() == ("nftables", "iptables", "other")
+    assert backend_names() == ("nftables", "iptables", "ipvs", "other")
     assert find_backend("other") is IPTABLES
     assert find_backend("nftables") is NFTABLES
 
@@ -108,7 +110,7 @@ def test_with_none_named_iptables_is_taken_where_nftables_cannot_and_the_reason_
 
 def test_where_nothing_works_all_reasons_are_told() -> None:
     with pytest.raises(UnsupportedHost, match=r"no backend works here; nftables does not: .*; iptables does not: "):
-        choose("", BOTH, finder(Doors("nftables"), Doors("iptables")))
+        choose("", BOTH, finder(Doors("nftables"), Doors("iptables"), Doors("ipvs", *BOTH)))
 
 
 def test_doors_are_closed_whatever_they_say() -> None:
