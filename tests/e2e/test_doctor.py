@@ -15,7 +15,7 @@ import pytest
 
 from lab.agent import KPROXY
 from lab.machine import Machine
-from tests.fakes.program import run_program
+from tests.fakes.program import AS_NOBODY, run_program
 
 KUBE_RULES = """\
 *nat
@@ -91,8 +91,7 @@ def test_a_port_that_is_taken_fails(machine: Machine) -> None:
 
 @pytest.mark.root
 def test_an_ordinary_user_hears_what_was_not_looked_at(machine: Machine) -> None:
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", KPROXY, "doctor"]
-    printed = machine.run(*command)
+    printed = machine.run(*AS_NOBODY, KPROXY, "doctor")
     assert "run it as root to have everything looked at" in printed
     assert "Traceback" not in printed
 

@@ -14,6 +14,12 @@ from kproxy.cli.session import start
 
 COMMAND = [sys.executable, "-c", "from kproxy.cli import main; main()"]
 TIMEOUT_S = 60
+_MAY_READ = "-all,+dac_read_search"
+AS_NOBODY = [
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *(f"--inh-caps={_MAY_READ}", f"--ambient-caps={_MAY_READ}"),
+]
+"""Runs a command as an ordinary user, who may read this checkout wherever it is."""
 
 
 class Ran(NamedTuple):
