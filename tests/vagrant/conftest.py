@@ -56,10 +56,10 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     chatter = vagrant.make_file_cm(str(log), mode="a")
     lab = vagrant.Vagrant(root=str(ROOM), out_cm=chatter, err_cm=chatter)
     was_running = all(one.state == "running" for one in lab.status())
-    if not was_running:
-        lab.box_add(BOX, os.fspath(box()), provider="libvirt", force=True)
-        lab.up(provider="libvirt")
     try:
+        if not was_running:
+            lab.box_add(BOX, os.fspath(box()), provider="libvirt", force=True)
+            lab.up(provider="libvirt")
         yield Machines(lab, *(guest(lab, name, room) for name in INVENTORY))
     finally:
         if not was_running:

@@ -39,6 +39,11 @@ def bits(address: str) -> int:
     return 128 if ":" in address else 32
 
 
+def unprobed(address: str) -> str:
+    """The end of a line that adds an address: IPv6 would look for duplicates first, and answer a second later."""
+    return " nodad" if ":" in address else ""
+
+
 def link_of(mac: str) -> str:
     """The name of the link with this hardware address."""
     links = json.loads(run("ip", "-json", "link"))
@@ -54,7 +59,7 @@ def own_lines(me: dict[str, Any], others: list[dict[str, Any]]) -> Iterator[str]
     link = link_of(me["mac"])
     yield f"link set {link} up"
     for address in me["addresses"]:
-        yield f"address replace {address}/{64 if ':' in address else 24} dev {link} nodad"
+        yield f"address replace {address}/{64 if ':' in address else 24} dev {link}{unprobed(address)}"
     for other in others:
         if me["pods"] and not other["pods"]:
             for gateway in other["addresses"]:
@@ -71,7 +76,7 @@ def pod_lines(pod: str, addresses: list[str]) -> Iterator[str]:
     yield f"link add {link} type veth peer name eth0 netns {pod}"
     yield f"link set {link} up"
     for gateway, address in zip(POD_GATEWAYS, addresses, strict=True):
-        yield f"address add {gateway}/{bits(gateway)} dev {link} nodad"
+        yield f"address add {gateway}/{bits(gateway)} dev {link}{unprobed(gateway)}"
         yield f"route add {address}/{bits(address)} dev {link}"
 
 
@@ -80,7 +85,7 @@ def inner_lines(addresses: list[str]) -> Iterator[str]:
     yield "link set lo up"
     yield "link set eth0 up"
     for gateway, address in zip(POD_GATEWAYS, addresses, strict=True):
-        yield f"address add {address}/{bits(address)} dev eth0 nodad"
+        yield f"address add {address}/{bits(address)} dev eth0{unprobed(address)}"
         yield f"route add {gateway} dev eth0 scope link"
         yield f"route add default via {gateway} dev eth0"
 
