@@ -1,9 +1,13 @@
-"""What IPVS cannot do, proved with connections: it knows a reply's connection by client and endpoint alone.
+"""What IPVS cannot do, proved with connections.
 
-Two connections at the same time, from one address and port, to two frontends
-that lead to one endpoint are mixed up, and so are a direct one and one that
-has ended. A kernel chooses such ports by itself; the laboratory's clients
-therefore never use a port twice.
+It knows a reply's connection by client and endpoint alone. Two connections at
+the same time, from one address and port, to two frontends that lead to one
+endpoint are mixed up, and so are a direct one and one that has ended. A kernel
+chooses such ports by itself; the laboratory's clients therefore never use a
+port twice.
+
+And a persistent virtual server by mark sends packets on to the port that they
+came for, whatever its real servers' is.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ pytestmark = [pytest.mark.root, pytest.mark.ipvs]
 NODE, ENDPOINT = "192.0.2.11", "10.64.1.10"
 PORTS = (30080, 30081)
 FIRST, SECOND = ((NODE, port) for port in PORTS)
+UNSERVED = 30090
+"""A port of the node that no Service has."""
 WAIT_S, SILENCE_S = 30, 3
 
 
@@ -99,5 +105,23 @@ def test_a_connection_that_has_ended_still_takes_the_answers_to_a_direct_one_fro
             assert arrives(client, listener)
         with pytest.raises(TimeoutError), connected(45001, (ENDPOINT, 8080), SILENCE_S):
             pass
+
+    with_endpoint(check)
+
+
+def test_a_persistent_virtual_server_by_mark_does_not_change_the_port_and_one_without_persistence_does() -> None:
+    def check(listener: socket.socket) -> None:
+        run(f"iptables-legacy -t mangle -I OUTPUT -d {NODE} -p tcp --dport {UNSERVED} -j MARK --set-mark 7")
+        run("ipvsadm -A -f 7 -s rr")
+        run(f"ipvsadm -a -f 7 -r {ENDPOINT}:8080 -m")
+        with connected(45001, (NODE, UNSERVED)) as client:
+            assert arrives(client, listener)
+        run("ipvsadm -E -f 7 -s rr -p 600")
+        with (
+            socket.create_server((ENDPOINT, UNSERVED)) as other,
+            connected(45002, (NODE, UNSERVED)) as client,
+        ):
+            other.settimeout(WAIT_S)
+            assert arrives(client, other)
 
     with_endpoint(check)
