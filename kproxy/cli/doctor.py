@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kproxy.cli.options import BACKEND_LIVE, CONFIG, NODE_NAME, asked
+from kproxy.cli.options import BACKEND_LIVE, CONFIG, KUBECONFIG, NODE_NAME, asked
 from kproxy.cli.output import emit, note, width
 from kproxy.cli.verbosity import verbose
 from kproxy.core.doctor import Status, judge
@@ -17,7 +17,7 @@ COLOURS = {Status.FAILURE: "red", Status.WARNING: "yellow"}
 
 
 @click.command()
-@asked(BACKEND_LIVE, CONFIG, NODE_NAME)
+@asked(KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME)
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="The form."
 )
@@ -26,8 +26,8 @@ def doctor(question: Asked, output: str) -> int:
     """Look whether this machine can run kproxy, and what stands in its way; each finding comes with a remedy.
 
     Backends by their own probes, programs, capabilities, other proxies and what they left, kernel parameters, the table
-    of connections, the configuration file, the node's name, taken ports. Nothing is changed. Without root it says what
-    it could not look at. The exit code is 1 if anything is a failure.
+    of connections, the configuration file, the node's name, taken ports; with a kubeconfig the API server too. Nothing
+    is changed. Without root it says what it could not look at. The exit code is 1 if anything is a failure.
 
     \b
     Examples:

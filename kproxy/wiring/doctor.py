@@ -19,6 +19,7 @@ from kproxy.core.doctor.ability import PURPOSES
 from kproxy.core.doctor.facts import (
     NET_ADMIN,
     AgentFact,
+    ClusterFact,
     ConfigFact,
     Facts,
     Place,
@@ -28,17 +29,18 @@ from kproxy.core.doctor.facts import (
     Usage,
 )
 from kproxy.core.leftovers import OURS
-from kproxy.core.values import Family
+from kproxy.core.model import NO_NAMESPACE
+from kproxy.core.values import Family, ObjectKey
 from kproxy.effects import machine, process
 from kproxy.effects.leftovers import Chains, Remains, Table, named_link
 from kproxy.effects.xtables import read_proc, rule_counts, standing_tools
 from kproxy.errors import ConfigError, KproxyError
 from kproxy.wiring.backends import OFFLINE_DEFAULT, PREFERRED, backend_names, find_backend
 from kproxy.wiring.cleanup import all_remains
-from kproxy.wiring.cluster import load_config, node_name
+from kproxy.wiring.cluster import load_config, node_name, open_source, read_source
 from kproxy.wiring.local import ask, holder
 from kproxy.wiring.parameters import parameters
-from kproxy.wiring.question import Asked
+from kproxy.wiring.question import KUBERNETES, Asked
 
 PROXIES: Final = ("kube-proxy", "kube-router", "cilium-agent", "antrea-agent", "ovnkube")
 """Programs that program Services, or may be set to."""
@@ -76,6 +78,7 @@ def gather(asked: Asked) -> Facts:
         reserved_ports=_ranges(machine.parameter("net.ipv4.ip_local_reserved_ports")),
         usage=_usage(),
         config=read,
+        cluster=_cluster(asked, config),
         places=places,
         listening=machine.listening({place.port for place in places}),
     )
@@ -91,6 +94,19 @@ def _config(path: str | None) -> tuple[Config, ConfigFact | None]:
     remarks = [(text, "see the documentation of the configuration") for text in config.warnings]
     remarks += [(f"{path}: {one.field}: {one.text}", one.remedy) for one in findings(config)]
     return config, ConfigFact(path, "", tuple(remarks))
+
+
+def _cluster(asked: Asked, config: Config) -> ClusterFact | None:
+    """What the API server says, if a kubeconfig is named."""
+    kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
+    if not kubeconfig:
+        return None
+    name = node_name(asked.node_name, config)
+    try:
+        snapshot = read_source(open_source(KUBERNETES, name, kubeconfig)).snapshot
+    except KproxyError as error:
+        return ClusterFact(str(error))
+    return ClusterFact("", len(snapshot.services), ObjectKey(NO_NAMESPACE, name) in snapshot.nodes)
 
 
 def _probes(*, look: bool) -> Iterator[Probe]:

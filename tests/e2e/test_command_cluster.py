@@ -68,6 +68,18 @@ def test_services_are_listed_from_the_api_server(tmp_path: Path) -> None:
     assert [line.split()[0] for line in done.out.splitlines()] == ["SERVICE", "shop/cart", "shop/cart", "shop/idle"]
 
 
+def test_the_doctor_asks_the_server_and_misses_the_node(tmp_path: Path) -> None:
+    def statuses(*options: str) -> dict[str, str]:
+        done = run_program("doctor", "--kubeconfig", kubeconfig, "-o", "json", *NODE[:2], *options)
+        return {one["check"]: one["status"] for one in json.loads(done.out)["checks"]}
+
+    with cluster(tmp_path) as (_, kubeconfig):
+        known, unknown = statuses("--node-name", "node-a"), statuses("--node-name", "node-z")
+    assert (known["api-server"], unknown["api-server"]) == ("ok", "ok")
+    assert "node-name/cluster" not in known
+    assert unknown["node-name/cluster"] == "failure"
+
+
 def test_a_server_that_refuses_us_is_one_sentence_and_never_a_difference(tmp_path: Path) -> None:
     with cluster(tmp_path, tokens={"somebody-else"}) as (_, kubeconfig):
         services = run_program("services", "--kubeconfig", kubeconfig, *NODE)

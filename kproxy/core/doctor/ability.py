@@ -71,7 +71,7 @@ def _backend(probe: Probe, facts: Facts, works: set[str]) -> Check:
         return failure(name, what, remedy)
     if probe.backend in works:
         return warning(name, what, remedy)
-    return not_applicable(name, f"not needed, for {' and '.join(sorted(works))} can be used: {what}", remedy)
+    return not_applicable(name, f"not needed, for {' and '.join(sorted(works))} can be used: {what}")
 
 
 def _parted(obstacle: str) -> tuple[str, str]:

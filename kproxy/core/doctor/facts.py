@@ -101,6 +101,16 @@ class Usage(Value, frozen=True):
     maximum: int
 
 
+class ClusterFact(Value, frozen=True):
+    """What the API server says, where a kubeconfig is named."""
+
+    error: str = ""
+    """Why it could not be asked, or refused us."""
+    services: int = 0
+    knows_node: bool = False
+    """Whether there is a Node object of this node's name."""
+
+
 class Facts(Value, frozen=True):
     """Everything that was seen."""
 
@@ -131,6 +141,7 @@ class Facts(Value, frozen=True):
     """net.ipv4.ip_local_reserved_ports."""
     usage: Usage | None = None
     config: ConfigFact | None = None
+    cluster: ClusterFact | None = None
     places: tuple[Place, ...] = ()
     listening: tuple[Listening, ...] = ()
 

@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     settings.connections,
     settings.config,
     settings.node_name,
+    settings.cluster,
 )
 
 

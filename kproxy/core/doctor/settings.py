@@ -15,6 +15,7 @@ ESSENTIAL = "net.ipv4.ip_forward"
 """Without it no packet gets to an endpoint on another machine."""
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LONGEST_NAME = 253
+RENAME = "set hostnameOverride or --node-name to the Node object's name: kubectl get nodes"
 
 
 def parameters(facts: Facts) -> Iterator[Check]:
@@ -90,13 +91,28 @@ def config(facts: Facts) -> Iterator[Check]:
 def node_name(facts: Facts) -> Iterator[Check]:
     """Whether a Node object can have this name at all (RFC 1123 subdomain)."""
     name = facts.node
-    remedy = "set hostnameOverride or --node-name to the Node object's name: kubectl get nodes"
     if len(name) > LONGEST_NAME or not all(LABEL.fullmatch(label) for label in name.split(".")):
-        yield failure("node-name", f"{name[:80]!r} cannot be the name of a Node object", remedy)
+        yield failure("node-name", f"{name[:80]!r} cannot be the name of a Node object", RENAME)
     elif name.split(".")[0] == "localhost":
-        yield warning("node-name", f"{name!r} is hardly a Node object's name", remedy)
+        yield warning("node-name", f"{name!r} is hardly a Node object's name", RENAME)
     else:
         yield ok("node-name", name)
+
+
+def cluster(facts: Facts) -> Iterator[Check]:
+    """The API server, and whether it knows this node."""
+    found = facts.cluster
+    if found is None:
+        yield not_applicable("api-server", "no kubeconfig is named", "name it with --kubeconfig FILE to have it asked")
+        return
+    if found.error:
+        remedy = "see its address and the rights of its user: ClusterRole system:node-proxier is what is needed"
+        yield failure("api-server", found.error, remedy)
+        return
+    yield ok("api-server", f"it answers, and lists {found.services} Services")
+    if not found.knows_node:
+        what = f"no Node object is named {facts.node}: no endpoint counts as local, and health is red"
+        yield failure("node-name/cluster", what, RENAME)
 
 
 def agent(facts: Facts) -> Iterator[Check]:

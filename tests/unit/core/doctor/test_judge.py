@@ -12,6 +12,7 @@ from kproxy.core.doctor.facts import (
     NET_ADMIN,
     NET_RAW,
     AgentFact,
+    ClusterFact,
     ConfigFact,
     Listening,
     Parameter,
@@ -56,7 +57,7 @@ def parameter(name: str, now: str | None, wanted: str, *, writable: bool = True,
 def test_a_healthy_machine_hears_nothing_bad() -> None:
     checks = judge(HEALTHY)
     assert {one.status for one in checks} == {OK, NOT}
-    assert counts(checks) == {OK: sum(one.status is OK for one in checks), WARNING: 0, FAILURE: 0, NOT: 4}
+    assert counts(checks) == {OK: sum(one.status is OK for one in checks), WARNING: 0, FAILURE: 0, NOT: 5}
 
 
 SAID: dict[str, tuple[str, dict[str, Any], Status, str]] = {
@@ -155,6 +156,9 @@ SAID: dict[str, tuple[str, dict[str, Any], Status, str]] = {
     "a good file": ("config", {"config": ConfigFact("c")}, OK, "nothing to say"),
     "a bad name": ("node-name", {"node": "node_a"}, FAILURE, "cannot be"),
     "a name of nobody": ("node-name", {"node": "localhost.localdomain"}, WARNING, "hardly"),
+    "a server that refuses": ("api-server", {"cluster": ClusterFact("403 Forbidden")}, FAILURE, "403"),
+    "a server that answers": ("api-server", {"cluster": ClusterFact("", 3, True)}, OK, "3 Services"),
+    "a node that nobody knows": ("node-name/cluster", {"cluster": ClusterFact("", 3, False)}, FAILURE, "node-a"),
     "an agent in trouble": ("agent", {"agent": AgentFact(7, "ipvs", False, True)}, FAILURE, "not healthy"),
     "an agent at its start": ("agent", {"agent": AgentFact(7, "ipvs", True, False)}, FAILURE, "not ready"),
     "an agent that is silent": ("agent", {"agent_error": "no answer"}, FAILURE, "no answer"),
