@@ -99,4 +99,4 @@ def _close_loopback(plan: NodePlan) -> tuple[str, ...]:
 def _unallocated(plan: NodePlan, words: Words) -> Iterator[str]:
     if plan.unallocated is Unallocated.DROP:
         for network in plan.cluster_ranges:
-            yield f"{words.destination(network)}{DROP}"
+            yield f"{words.destination(network)}-m addrtype ! --dst-type LOCAL {DROP}"

@@ -14,12 +14,15 @@ from backends.nftables.layout import (
     HAIRPIN,
     HOOKS,
     INPUT,
+    LAST_OUTPUT,
+    LAST_PREROUTING,
     NODEPORT_IPS,
     NODEPORT_PREFIX,
     NODEPORTS,
     POSTROUTING,
     REFUSED_NODEPORTS,
     SOURCE_RANGES,
+    UNALLOCATED,
     Words,
     standard_set,
     sticky_map,
@@ -51,9 +54,12 @@ def base_fragment(plan: NodePlan, words: Words) -> Fragment:
     rules = {
         INPUT: _input_rules(plan, words),
         POSTROUTING: _postrouting_rules(plan, words),
+        LAST_PREROUTING: [r.goto(UNALLOCATED)],
+        LAST_OUTPUT: [r.goto(UNALLOCATED)],
     }
     for name, hook in HOOKS.items():
         fragment[chain_id(name)] = Chain(hook, tuple(rules.get(name, [r.goto(DISPATCH)])))
+    fragment[chain_id(UNALLOCATED)] = Chain(None, tuple(_unallocated_rules(plan, words)))
     if plan.egress:
         fragment[chain_id(EGRESS)] = Chain(None, tuple(_egress_rules(plan.egress, plan, words)))
     loopback = LOOPBACK[plan.family]
@@ -85,15 +91,22 @@ def _dispatch_rules(shapes: Sequence[Shape], plan: NodePlan, words: Words) -> li
     rules = _to_shapes([shape for shape in shapes if not shape.node_port], words)
     if any(shape.node_port for shape in shapes):
         rules += [(*match, *r.jump(NODEPORTS)) for match in _node_port_matches(plan, words)]
-    if plan.unlisted is Unlisted.REJECT or plan.unallocated is Unallocated.DROP:
-        verdict = r.reject(words) if plan.unlisted is Unlisted.REJECT else r.RETURN
-        rules.append((*r.in_set(words, (words.daddr,), CLUSTER_IPS), *verdict))
-    if plan.unallocated is Unallocated.DROP:
-        rules += [
-            (*r.in_network(words, words.daddr, network), *r.DROP)
-            for network in collapsed(plan.cluster_ranges, plan.family)
-        ]
+    if plan.unlisted is Unlisted.REJECT:
+        rules.append((*r.in_set(words, (words.daddr,), CLUSTER_IPS), *r.reject(words)))
     return rules
+
+
+def _unallocated_rules(plan: NodePlan, words: Words) -> list[Rule]:
+    """Addresses of ServiceCIDRs that nobody serves: no nat chain of anybody, and no virtual server on this node.
+
+    The addresses of virtual servers are local ones; so are none that are merely unallocated.
+    """
+    if plan.unallocated is not Unallocated.DROP:
+        return []
+    spared = [] if plan.unlisted is Unlisted.REJECT else [(*r.in_set(words, (words.daddr,), CLUSTER_IPS), *r.RETURN)]
+    elsewhere = r.is_local(source=False, inverted=True)
+    ranges = collapsed(plan.cluster_ranges, plan.family)
+    return [*spared, *((*r.in_network(words, words.daddr, one), *elsewhere, *r.DROP) for one in ranges)]
 
 
 def _node_port_matches(plan: NodePlan, words: Words) -> list[Rule]:

@@ -58,9 +58,9 @@ def _interface(key: ex.MetaKey, name: str) -> Rule:
     return (ex.Meta(key, 0), ex.Compare(0, Op.EQUAL, data))
 
 
-def is_local(*, source: bool) -> Rule:
-    """`fib saddr type local` or `fib daddr type local`."""
-    return (ex.Fib(source, 0), ex.Compare(0, Op.EQUAL, host32(RTN_LOCAL)))
+def is_local(*, source: bool, inverted: bool = False) -> Rule:
+    """`fib saddr type local` or `fib daddr type local`, or `!= local`."""
+    return (ex.Fib(source, 0), ex.Compare(0, Op.NOT_EQUAL if inverted else Op.EQUAL, host32(RTN_LOCAL)))
 
 
 def in_set(words: Words, fields: tuple[Field, ...], name: str) -> Rule:

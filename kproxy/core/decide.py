@@ -162,14 +162,15 @@ def _unserved(index: Index, packet: Packet, host: Host) -> Answer:
     unlisted = packet.destination in index.cluster_ips
     if unlisted and plan.unlisted is Unlisted.REJECT:
         return Answer(Verdict.REJECT)
-    if not unlisted and plan.unallocated is Unallocated.DROP and _is_cluster_range(plan, packet.destination):
+    if not unlisted and plan.unallocated is Unallocated.DROP and _is_unallocated(plan, packet.destination, host):
         return Answer(Verdict.DROP)
     admitted = not unlisted and plan.accepts_health_checks and _is_health_check(index, packet, host)
     return Answer(Verdict.PASS, accept=admitted, egress=_leaves_masqueraded(plan, packet, host))
 
 
-def _is_cluster_range(plan: NodePlan, address: str) -> bool:
-    return any(network_contains(one, address) for one in plan.cluster_ranges)
+def _is_unallocated(plan: NodePlan, address: str, host: Host) -> bool:
+    """Whether it is nobody's in a ServiceCIDR; one that this node has is somebody's, a virtual server's most likely."""
+    return not is_local(address, host) and any(network_contains(one, address) for one in plan.cluster_ranges)
 
 
 def _leaves_masqueraded(plan: NodePlan, packet: Packet, host: Host) -> bool:

@@ -12,6 +12,7 @@ from backends.iptables.names import (
     INPUT,
     NODE_PORTS,
     OUTPUT,
+    POSTROUTING,
     REFUSED,
     REFUSED_NODE_PORTS,
     SERVICES,
@@ -19,7 +20,8 @@ from backends.iptables.names import (
     UNSERVED,
     VIPS,
 )
-from kproxy.core.plan import Unallocated, Unlisted
+from kproxy.core.egress_rules import CHAIN
+from kproxy.core.plan import Egress, Unallocated, Unlisted
 from kproxy.core.values import Family
 from tests.unit.backends.iptables.plans import chains
 from tests.unit.backends.plans import cluster_ip, endpoints, port, service
@@ -98,7 +100,7 @@ UNLISTED_REJECT = "-d 10.96.0.10/32 -j REJECT --reject-with icmp-port-unreachabl
 
 def test_unlisted_ports_are_refused_by_a_tree_before_what_is_unallocated_is_dropped() -> None:
     found = chains(CART, unlisted=Unlisted.REJECT, unallocated=Unallocated.DROP, cluster_ranges=RANGES)
-    assert found[UNSERVED] == (f"-j {UNLISTED.chain}", "-d 10.96.0.0/16 -j DROP")
+    assert found[UNSERVED] == (f"-j {UNLISTED.chain}", "-d 10.96.0.0/16 -m addrtype ! --dst-type LOCAL -j DROP")
     assert found[UNLISTED] == (UNLISTED_REJECT,)
     for hook in (INPUT, FORWARD, OUTPUT):
         assert f"-m conntrack --ctstate NEW -j {UNSERVED.chain}" in found[hook]
@@ -106,9 +108,19 @@ def test_unlisted_ports_are_refused_by_a_tree_before_what_is_unallocated_is_drop
 
 def test_unlisted_ports_that_pass_are_spared_when_what_is_unallocated_is_dropped() -> None:
     found = chains(CART, unallocated=Unallocated.DROP, cluster_ranges=RANGES)
-    assert found[UNSERVED] == ("-d 10.96.0.10/32 -j RETURN", "-d 10.96.0.0/16 -j DROP")
+    assert found[UNSERVED] == ("-d 10.96.0.10/32 -j RETURN", "-d 10.96.0.0/16 -m addrtype ! --dst-type LOCAL -j DROP")
     assert UNLISTED not in found
 
 
 def test_where_both_pass_there_is_no_chain_for_them() -> None:
     assert not {UNSERVED, UNLISTED} & set(chains(CART))
+
+
+def test_egress_comes_after_what_services_masquerade() -> None:
+    egress = Egress((ipaddress.ip_network("10.0.0.0/8"),))
+    found = chains(egress=egress)
+    assert found[POSTROUTING][-1] == f"-s 10.64.0.0/16 -m conntrack ! --ctstate DNAT -j {CHAIN.chain}"
+    assert found[CHAIN][-2:] == ("-d 10.0.0.0/8 -j RETURN", "-j MASQUERADE --random-fully")
+    # It is no reason to let anything through: what FORWARD does with the masquerade mark stays the Services'.
+    assert found[FORWARD] == chains()[FORWARD]
+    assert CHAIN not in chains()

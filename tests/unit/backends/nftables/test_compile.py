@@ -7,11 +7,11 @@ import ipaddress
 from backends.nftables.compile import compile_plan
 from backends.nftables.frontends import COMMENT_LENGTH, comment_of
 from backends.nftables.layout import standard_set
-from backends.nftables.objects import Chain, Element, key_of, name_of
+from backends.nftables.objects import Chain, Element, chain_id, key_of, name_of
 from backends.nftables.shapes import Shape, shape_of
 from backends.nftables.text import element_text
 from kproxy.core.document import diff
-from kproxy.core.plan import Action, Client, Frontend, FrontendKind, Route
+from kproxy.core.plan import Action, Client, Egress, Frontend, FrontendKind, Route
 from kproxy.core.values import Family, ObjectKey, Protocol
 from tests.unit.backends.nftables.plans import compiled
 from tests.unit.backends.plans import REFUSED, TO_LOCAL, cluster_ip, endpoints, node_port, plan, port, service
@@ -58,6 +58,16 @@ def test_an_endpoint_that_is_replaced_is_one_element() -> None:
     assert len(change.changed) == 1
     assert not change.added
     assert not change.removed
+
+
+def test_another_exempt_network_is_one_chain() -> None:
+    before = compile_plan(plan(CART, egress=Egress((ipaddress.ip_network("10.0.0.0/8"),))), None)
+    wider = Egress((ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("198.51.100.0/24")))
+    change = diff(before.document, compile_plan(plan(CART, egress=wider), before).document)
+    assert (change.added, change.removed) == ({}, {})
+    assert list(change.changed) == [chain_id("egress")]
+    off = diff(before.document, compile_plan(plan(CART), before).document)
+    assert (list(off.removed), list(off.changed)) == ([chain_id("egress")], [chain_id("postrouting")])
 
 
 def test_policy_local_has_both_pools() -> None:
@@ -174,7 +184,7 @@ def test_another_service_cidr_is_one_chain() -> None:
     before = compiled(CART)
     after = compile_plan(plan(CART, cluster_ranges=(ipaddress.ip_network("10.98.0.0/16"),)), before)
     change = diff(before.document, after.document)
-    assert list(change.changed) == ["chain dispatch"]
+    assert list(change.changed) == ["chain unallocated"]
     assert not change.added
 
 

@@ -64,6 +64,8 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         ),
         (Family.IPV4, (*r.goto("a"), *r.jump("b")), "goto a jump b"),
         (Family.IPV4, (*r.DROP, *r.RETURN, *r.MASQUERADE), "drop return masquerade fully-random"),
+        (Family.IPV4, (*r.ct_status(r.IPS_DST_NAT, inverted=True), *r.jump("a")), "ct status ! dnat jump a"),
+        (Family.IPV4, (*r.to_interface("cni0"), *r.to_interface("veth+")), 'oifname "cni0" oifname "veth*"'),
         (Family.IPV6, r.reject(SIX), "reject"),
         (Family.IPV4, (ex.Opaque("counter", b"\1\2"),), "[counter 0102]"),
         (Family.IPV4, (ex.Compare(3, ex.Op.EQUAL, b"\1\0\0\0"),), "[register 3] 1"),
@@ -71,6 +73,22 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 )
 def test_a_rule_reads_as_nft_writes_it(family: Family, rule: Rule, text: str) -> None:
     assert rule_text(family, rule) == text
+
+
+def test_egress_is_a_chain_off_postrouting() -> None:
+    egress = Egress((ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("169.254.0.0/16")))
+    text = render({Family.IPV4: compile_plan(plan(egress=egress), None).document})
+    assert "\t\tct status ! dnat ip saddr 10.64.0.0/16 jump egress\n" in text
+    chain = text[text.index("chain egress {") :].partition("\t}")[0]
+    assert chain.split("\n\t\t")[1:] == [
+        "fib daddr type local return",
+        "ip daddr 10.0.0.0/8 return",
+        "ip daddr 169.254.0.0/16 return",
+        "masquerade fully-random\n",
+    ]
+    by_interface = render({Family.IPV4: compile_plan(plan(egress=egress, pods="veth+"), None).document})
+    assert '\t\tct status ! dnat iifname "veth*" jump egress\n' in by_interface
+    assert '\t\toifname "veth*" return\n' in by_interface
 
 
 def test_a_document_loads_whatever_stood_there() -> None:
@@ -114,7 +132,7 @@ def test_a_chain_that_changes_shows_only_the_rules_that_do() -> None:
     before = compiled(CART)
     after = compile_plan(plan(CART, cluster_ranges=()), before)
     assert render_change(Family.IPV4, diff(before.document, after.document)) == (
-        "- rule dispatch ip daddr 10.96.0.0/16 drop  # frontends\n"
+        "- rule unallocated ip daddr 10.96.0.0/16 fib daddr type != local drop  # base\n"
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 
 from backends.nftables import expressions as ex
 from backends.nftables.compile import compile_plan
 from backends.nftables.objects import Chain, chain_id
 from backends.nftables.trace import trace
+from kproxy.core.decide import decide
 from kproxy.core.document import Document
 from kproxy.core.flow import Packet, Trace, Verdict
 from kproxy.core.host import Host
@@ -78,8 +80,8 @@ def test_pools_of_other_sizes_are_passed_without_a_word() -> None:
     ("destination", "number", "verdict", "place"),
     [
         ("10.96.0.10", 81, Verdict.REJECT, "dispatch"),
-        ("10.96.7.7", 80, Verdict.DROP, "dispatch"),
-        ("203.0.113.7", 80, Verdict.PASS, "prerouting"),
+        ("10.96.7.7", 80, Verdict.DROP, "unallocated"),
+        ("203.0.113.7", 80, Verdict.PASS, "last-prerouting"),
     ],
     ids=["unlisted port", "unallocated address", "somewhere else"],
 )
@@ -87,6 +89,15 @@ def test_where_there_is_no_frontend(destination: str, number: int, verdict: Verd
     found = traced(compiled(CART).document, "10.64.1.9", destination, number)
     assert found.answer.verdict is verdict
     assert effects(found)[-1][0] == place
+
+
+def test_an_unallocated_address_that_the_node_has_is_a_virtual_servers() -> None:
+    packet = Packet("10.64.1.9", "10.96.7.7", 80, Protocol.TCP)
+    has_it = msgspec.structs.replace(HOST, addresses=HOST.addresses | {"10.96.7.7"})
+    document = compiled(CART).document
+    assert trace(Family.IPV4, document, packet, HOST).answer.verdict is Verdict.DROP
+    assert trace(Family.IPV4, document, packet, has_it).answer.verdict is Verdict.PASS
+    assert decide(plan(CART), packet, has_it).verdict is Verdict.PASS
 
 
 def test_a_node_port_without_endpoints_is_refused_at_the_input_by_the_node_itself_too() -> None:
@@ -138,7 +149,7 @@ def test_a_pod_known_by_its_interface(pods: str, interface: str | None, *, masqu
 
 
 def test_rules_of_others_match_nothing() -> None:
-    document = compiled(CART).document
+    document = compile_plan(plan(CART, cluster_ranges=()), None).document
     foreign = Chain(None, ((ex.Opaque("counter", b""), ex.Jump(ex.Code.DROP)), (ex.Jump(ex.Code.ACCEPT),)))
     changed = {**document, "frontends": {**document["frontends"], chain_id("dispatch"): foreign}}
     assert traced(changed, "10.64.1.9", "10.96.0.10").answer.verdict is Verdict.PASS
