@@ -90,7 +90,7 @@ IPTABLES = Picture(
         "routes": Box(3, 1, ("KPROXY-INT/-EXT-…", "first route that fits,", "sets the mark")),
         "pool": Box(4, 0.5, ("KPROXY-SVC/-SVL-…", "DNAT, probability 1/n", "per endpoint")),
         "post": Box(4, 1.5, ("KPROXY-POSTROUTING", "mark or hairpin:", "MASQUERADE"), "hook"),
-        "filter": Box(2, 2, ("KPROXY-REFUSED", "filter: what nat left", "alone is refused"), "end"),
+        "filter": Box(2, 2, ("KPROXY-REFUSED", "filter: no endpoint,", "or not this client"), "end"),
     },
     (
         ("packet", "services", ""),
@@ -101,7 +101,7 @@ IPTABLES = Picture(
         ("fw", "routes", ""),
         ("routes", "pool", ""),
         ("pool", "post", ""),
-        ("ports", "filter", "no endpoint"),
+        ("services", "filter", ""),
     ),
 )
 IPVS = Picture(
