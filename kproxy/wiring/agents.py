@@ -30,11 +30,12 @@ from kproxy.wiring.backends import choose, close_all
 from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
 from kproxy.wiring.front import Front
 from kproxy.wiring.local import take_name
-from kproxy.wiring.predecessors import begin_removing
+from kproxy.wiring.predecessors import Predecessors
 from kproxy.wiring.question import KUBERNETES, Asked
 from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
 from kproxy.wiring.status import Facts
+from kproxy.wiring.switching import Wish, prepare
 from kproxy.wiring.sysctls import set_conntrack
 
 
@@ -104,13 +105,14 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
 
     def ready() -> None:
         connections.look()
-        begin_removing(setup.backend.name, log)
+        predecessors.start()
 
     tell = announcing(front, systemd, ready)
     cleaner = Cleaner(cleaning_news(log, tell))
     connections = Collector(cleaner.services, not_counted(log))
     setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
     running = Running(Agent(setup))
+    predecessors = Predecessors(lambda: running.agent.state, log)
     with (
         recorder.open(),
         front.serving(config, lambda: running.agent.state, connections),
@@ -123,6 +125,7 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
             yield running
         finally:
             systemd.stopping()
+            predecessors.stop()
             cleaner.stop()
 
 
@@ -152,6 +155,9 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
 
     def changed(read: Config) -> None:
         now = over(read, asked.flags)
+        if reason := not_possible(asked, config, now, running.agent, setup.log):
+            refused(reason)
+            return
         front.reloaded(path, "", time.time())
         for warning in now.warnings:
             setup.log.warning("configuration", remark=warning)
@@ -175,6 +181,14 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
         yield
     finally:
         watch.stop()
+
+
+def not_possible(asked: Asked, before: Config, now: Config, agent: Agent, log: Logger) -> str:
+    """Why a change of the backend cannot be followed; empty if it can, or there is none: then both backends stand."""
+    wanted = asked.backend or now.proxy.mode
+    if wanted == (asked.backend or before.proxy.mode):
+        return ""
+    return prepare(Wish(wanted, now, node_addresses(asked.node_ips, now)), agent.state, log)
 
 
 def needs_another(asked: Asked, before: Config, now: Config) -> bool:

@@ -204,19 +204,26 @@ def sees(endpoints: Iterable[str], client: str, family: int, *, masquerade: bool
 
 @contextmanager
 def world(
-    backend: str, folder: Path, own: Manifest | None = None, *, legacy: bool = False, **settings: Any
+    backend: str,
+    folder: Path,
+    own: Manifest | None = None,
+    *,
+    legacy: bool = False,
+    by_mode: bool = False,
+    **settings: Any,
 ) -> Iterator[World]:
     """A laboratory whose agent knows its node and nothing else.
 
     `settings` are fields of KubeProxyConfiguration, `own` those of KproxyConfiguration; `legacy` makes it a host of
-    iptables-legacy, as the IPVS backend needs it here.
+    iptables-legacy, as the IPVS backend needs it here. With `by_mode` the configuration names the backend.
     """
     source = folder / "objects"
     source.mkdir()
     (source / "cluster.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [NODE, RANGES]}))
     config = folder / "config.json"
-    config.write_text(config_text(own or {}, **settings))
-    options = ("--backend", backend, "--config", str(config))
+    named = {"mode": backend} if by_mode else {}
+    config.write_text(config_text(own or {}, **settings, **named))
+    options = ("--config", str(config), *(() if by_mode else ("--backend", backend)))
     with laboratory() as lab:
         if legacy or backend == "ipvs":
             make_legacy(lab.node)
