@@ -153,23 +153,24 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
         return
     path, setup = asked.config, running.agent.setup
 
-    def changed(read: Config) -> None:
+    def changed(read: Config) -> bool:
         now = over(read, asked.flags)
         if reason := not_possible(asked, config, now, running.agent, setup.log):
             refused(reason)
-            return
+            return False
         front.reloaded(path, "", time.time())
         for warning in now.warnings:
             setup.log.warning("configuration", remark=warning)
         if needs_another(asked, config, now):
             setup.log.info("configuration changed, beginning again with it", file=path)
             running.reopen(now)
-            return
+            return True
         primary = node_addresses(asked.node_ips, now)
         running.agent.configure(now.settings_for(setup.backend.name), pace_of(now, setup.backend.name), primary)
         front.configure(now)
         set_conntrack(now.proxy.conntrack, setup.log)
         setup.log.info("configuration changed and in force", file=path)
+        return True
 
     def refused(reason: str) -> None:
         front.reloaded(path, reason, time.time())

@@ -2,7 +2,8 @@
 
 Rules kept: the directories of the name and of the file behind it are watched, so that an editor's rename and a mounted
 ConfigMap's swapped link are seen; a file counts as changed when it says something else; a burst of changes is read
-once, when it is over, and what was read while the file was being written is not believed.
+once, when it is over, and what was read while the file was being written is not believed; what could not be taken over
+for reasons outside the file is told again every now and then.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ class ConfigWatch:
     """Tells every other configuration that the file comes to hold, or why it cannot be used, each once."""
 
     def __init__(
-        self, path: str, config: Config, changed: Callable[[Config], None], refused: Callable[[str], None]
+        self, path: str, config: Config, changed: Callable[[Config], bool | None], refused: Callable[[str], None]
     ) -> None:
-        """`config` is what was read at the start."""
+        """`config` is what was read at the start; a `changed` that returns False is told the same again later."""
         self._path = path
         self._known: Config | str = config
         self._changed = changed
         self._refused = refused
+        self._is_untaken = False
         self._inotify = Inotify()
         self._thread = threading.Thread(target=self._run, name="config", daemon=True)
 
@@ -56,7 +58,7 @@ class ConfigWatch:
             notices = self._inotify.wait(QUIET_S if is_news else LOOK_S)
             if notices is None:
                 return
-            if is_news and not notices:  # else it was a glimpse of a file that is being written
+            if (is_news or self._is_untaken) and not notices:  # else it was a glimpse of a file that is being written
                 self._tell(now)
 
     def _is_settled(self) -> bool:
@@ -81,6 +83,7 @@ class ConfigWatch:
     def _tell(self, now: Config | str) -> None:
         self._known = now
         if isinstance(now, str):
+            self._is_untaken = False
             self._refused(now)
         else:
-            self._changed(now)
+            self._is_untaken = self._changed(now) is False

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab.agent import Entry
+from lab.agent import KPROXY, Entry
 from lab.machine import PYTHON, Machine
 from lab.topology import NODE_IPS, Lab
 from tests.e2e import flowing
@@ -34,6 +34,7 @@ from tests.e2e.world import (
     endpoint_slice,
     everywhere,
     fresh_vip,
+    sees,
     service,
     world,
 )
@@ -122,6 +123,45 @@ def standing(node: World) -> set[str]:
     if "table ip kproxy" in node.lab.node.run("nft", "list", "tables"):
         found.add("nftables")
     return found
+
+
+@contextmanager
+def taken(node: World) -> Iterator[None]:
+    """Somebody else holds the table that we would make: the kernel refuses us (NFT_TABLE_F_OWNER)."""
+    with subprocess.Popen(node.lab.node.command(("nft", "-i")), stdin=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
+        holder.stdin.write("add table ip kproxy { flags owner; }\n")
+        holder.stdin.flush()
+        until(lambda: "ip kproxy" in node.lab.node.run("nft", "list", "tables"))
+        yield
+        holder.stdin.close()
+        holder.wait(PATIENCE_S)
+
+
+def status(node: World) -> Any:
+    return json.loads(node.lab.node.run(KPROXY, "status", "-o", "json"))
+
+
+def test_a_backend_that_cannot_be_had_leaves_the_old_one_in_force_and_followed(tmp_path: Path) -> None:
+    vip, ends = fresh_vip(), everywhere(0)
+    with world("iptables", tmp_path, by_mode=True) as node:
+        node.put("svc", 0, service("svc", vip, 0), endpoint_slice("svc", 0, *map(endpoint, ends[:2])))
+        with taken(node):
+            since = len(node.agent.entries)
+            configure(node, mode="nftables")
+            (kept,) = wait_for(node, since, KEPT)
+            assert kept["reason"].startswith("IPv4: nf_tables refuses a trial batch: Operation not permitted")
+            found = status(node)
+            assert (found["backend"], found["config"]["error"]) == ("iptables", kept["reason"])
+            assert found["config"]["invalid"] == 1
+            assert "kproxy" not in node.lab.node.run("nft", "list", "tables").replace("table ip kproxy\n", "")
+            node.put("svc", 0, service("svc", vip, 0), endpoint_slice("svc", 0, *map(endpoint, ends[2:])))
+            assert set(node.ask("outside", vip.cluster[0])) == sees(ends[2:], "outside", 0, masquerade=True)
+        configure(node, mode="iptables")
+        until(lambda: not status(node)["config"]["error"])
+        switch(node, "nftables")
+        assert set(node.ask("outside", vip.cluster[0])) == sees(ends[2:], "outside", 0, masquerade=True)
+        assert standing(node) == {"nftables"}
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])

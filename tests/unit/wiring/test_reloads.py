@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kproxy.config import Config
+from kproxy.wiring import reloads
 from kproxy.wiring.cluster import load_config
 from kproxy.wiring.reloads import ConfigWatch
 
@@ -115,3 +116,25 @@ def test_the_same_text_again_is_no_change(tmp_path: Path) -> None:
         path.write_text(HEAD)
         path.write_text(f"{HEAD}mode: iptables\n")
         assert mode(heard) == "iptables"
+
+
+def test_what_could_not_be_taken_over_is_told_again_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloads, "LOOK_S", 0.1)
+    path = tmp_path / "config"
+    path.write_text(f"{HEAD}mode: iptables\n")
+    heard: Heard = queue.SimpleQueue()
+    answers = iter([False, False, True])
+
+    def changed(config: Config) -> bool:
+        heard.put(config)
+        return next(answers)
+
+    watch = ConfigWatch(str(path), load_config(str(path)), changed, heard.put)
+    watch.start()
+    try:
+        by_rename(path, f"{HEAD}mode: nftables\n")
+        assert [mode(heard) for _ in range(3)] == ["nftables"] * 3
+    finally:
+        watch.stop()
