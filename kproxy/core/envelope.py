@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import Applied, Deleted, Kind
 from kproxy.core.parse import decode_key, decode_object
 from kproxy.core.values import ObjectKey, Value
@@ -130,13 +131,15 @@ def decode_status(body: bytes | msgspec.Raw) -> Status:
         return Status(message=bytes(body[: TEXT_LIMIT * 4]).decode(errors="replace"))
 
 
-def read_object(kind: Kind, raw: msgspec.Raw, *, timed: bool = False) -> Applied | Deleted | Unread:
+def read_object(
+    kind: Kind, raw: msgspec.Raw, instance: Instance = DEFAULT, *, timed: bool = False
+) -> Applied | Deleted | Unread:
     """What an object that exists means to us: it is ours, it is not (so to us it is gone), or it cannot be read.
 
     `timed`: whether it changed just now, so that it is worth knowing what triggered it.
     """
     try:
-        item = decode_object(kind, raw)
+        item = decode_object(kind, raw, instance)
     except ParseError as error:
         return Unread(decode_key(kind, raw), error)
     return gone(kind, raw) if item is None else Applied(item, trigger_time(kind, raw) if timed else None)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from kproxy.core import checks, schema
 from kproxy.core.checks import Invalid, each, quoted
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import NO_NAMESPACE, EndpointSlice, Kind, KubeObject, Node, ServiceCIDR
 from kproxy.core.parse_service import parse_service
 from kproxy.core.parse_slice import parse_slice, slices_from_endpoints
@@ -49,9 +51,9 @@ _WORDS = {
 }
 
 
-def decode_object(kind: Kind, raw: bytes | msgspec.Raw) -> KubeObject | None:
-    """One object of the API's JSON; None if it is not ours to serve; raises ParseError."""
-    return parse_object(kind, decode(kind, raw))
+def decode_object(kind: Kind, raw: bytes | msgspec.Raw, instance: Instance = DEFAULT) -> KubeObject | None:
+    """One object of the API's JSON; None if it is not this instance's to serve; raises ParseError."""
+    return parse_object(kind, decode(kind, raw), instance)
 
 
 def decode_key(kind: str, raw: bytes | msgspec.Raw) -> ObjectKey | None:
@@ -62,12 +64,18 @@ def decode_key(kind: str, raw: bytes | msgspec.Raw) -> ObjectKey | None:
         return None
 
 
-def parse_object(kind: Kind, wire: Shape) -> KubeObject | None:
-    """The model value of a decoded shape; None if it is not ours to serve; raises ParseError."""
+def parse_object(kind: Kind, wire: Shape, instance: Instance = DEFAULT) -> KubeObject | None:
+    """The model value of a decoded shape; None if it is not this instance's to serve; raises ParseError."""
     try:
-        return _PARSERS[kind](_key(kind, wire.metadata), wire)
+        key = _key(kind, wire.metadata)
+        return _PARSERS[kind](key, wire) if kind is not Kind.SERVICE or _serves(instance, wire) else None
     except Invalid as error:
         raise ParseError(name_of(kind, wire.metadata), error.field, error.reason) from None
+
+
+def _serves(instance: Instance, wire: Shape) -> bool:
+    labels = (wire.metadata or schema.NO_METADATA).labels
+    return instance.serves(labels.proxy_name if labels is not None else UNSET)
 
 
 def parse_endpoints(wire: schema.Endpoints) -> tuple[EndpointSlice, ...]:

@@ -1,4 +1,4 @@
-"""A Service: wire shape in, model value out, or None when it is not this proxy's to serve.
+"""A Service: wire shape in, model value out, or None when no proxy serves it.
 
 Defaults and refusals are the API server's (Kubernetes 1.36); which fields a
 service proxy reads at all is kube-proxy's: `nodePort` counts whatever the
@@ -8,8 +8,6 @@ type, `ipMode: Proxy` gives no frontend.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from msgspec import UNSET
 
 from kproxy.core import checks, schema
 from kproxy.core.checks import HIGHEST_PORT, Invalid, address, chosen, each, quoted, reachable_address
@@ -43,11 +41,9 @@ _NO_SPEC = schema.ServiceSpec()
 
 
 def parse_service(key: ObjectKey, wire: schema.Service) -> Service | None:
-    """The Service; None if it is headless, ExternalName or another proxy's; raises Invalid."""
+    """The Service, whosever it is; None if it is headless or ExternalName; raises Invalid."""
     metadata = wire.metadata or schema.NO_METADATA
     annotations = metadata.annotations or schema.NO_ANNOTATIONS
-    if metadata.labels is not None and metadata.labels.proxy_name is not UNSET:
-        return None
     spec = wire.spec or _NO_SPEC
     kind = chosen(_TYPES, spec.type, "spec.type")
     if kind is None or _first_cluster_ip(spec) in ("", HEADLESS):

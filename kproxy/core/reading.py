@@ -10,7 +10,9 @@ from typing import ClassVar
 import msgspec
 
 from kproxy.core.envelope import Status, Unread, WatchEvent, decode_event, decode_status, gone, object_meta, read_object
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import Applied, Deleted, Event, Kind, KubeObject, Replaced, key_of
+from kproxy.core.resource import Resource
 from kproxy.core.values import ObjectKey
 from kproxy.errors import ApiError, KproxyError
 
@@ -26,9 +28,11 @@ class Phase(enum.Enum):
     WATCH = "watch"
 
 
-def read_items(kind: Kind, raws: Iterable[msgspec.Raw]) -> tuple[Batch, tuple[KproxyError, ...]]:
+def read_items(
+    kind: Kind, raws: Iterable[msgspec.Raw], instance: Instance = DEFAULT
+) -> tuple[Batch, tuple[KproxyError, ...]]:
     """The objects of a page, and the errors of those that cannot be read."""
-    batch = tuple(read_object(kind, raw) for raw in raws)
+    batch = tuple(read_object(kind, raw, instance) for raw in raws)
     return batch, tuple(seen.error for seen in batch if isinstance(seen, Unread))
 
 
@@ -59,8 +63,9 @@ def joined(batches: tuple[Batch, ...], batch: Batch) -> tuple[Batch, ...]:
 class Reading:
     """What some lines of one stream say; it lives no longer than those lines."""
 
-    def __init__(self, kind: Kind, phase: Phase, version: str, batches: tuple[Batch, ...]) -> None:
-        self.kind = kind
+    def __init__(self, resource: Resource, phase: Phase, version: str, batches: tuple[Batch, ...]) -> None:
+        self.kind = resource.kind
+        self.instance = resource.instance
         self.phase = phase
         self.version = version
         self.heard = False
@@ -99,7 +104,7 @@ class Reading:
             self.phase, self._batches, self._batch = Phase.WATCH, (), []
 
     def _exists(self, raw: msgspec.Raw) -> None:
-        seen = read_object(self.kind, raw, timed=self.phase is Phase.WATCH)
+        seen = read_object(self.kind, raw, self.instance, timed=self.phase is Phase.WATCH)
         if isinstance(seen, Unread):
             self.errors.append(seen.error)
         self._see(seen, raw)

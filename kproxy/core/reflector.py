@@ -76,7 +76,7 @@ def on_body(state: State, now: float, happened: Body, chance: float) -> Step:
         found = decode_list(happened.body)
     except ApiError as error:
         return again(state, now, chance, error, Reaction(from_start))
-    batch, errors = read_items(state.resource.kind, found.items or ())
+    batch, errors = read_items(state.resource.kind, found.items or (), state.resource.instance)
     state = replace(
         state, pending=joined(state.pending, batch), version=state.version or found.metadata.resource_version
     )
@@ -88,7 +88,7 @@ def on_body(state: State, now: float, happened: Body, chance: float) -> Step:
 
 def on_lines(state: State, now: float, happened: Lines, chance: float) -> Step:
     """Events of a streaming list or watch, as far as the first one that ends it."""
-    reading = Reading(state.resource.kind, state.phase, state.version, state.pending)
+    reading = Reading(state.resource, state.phase, state.version, state.pending)
     refusal: Step | None = None
     try:
         status = reading.take_all(happened.lines)

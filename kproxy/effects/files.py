@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import Event
 from kproxy.core.values import Value
 from kproxy.effects.inotify import Inotify, Mask, Notice
@@ -43,17 +44,16 @@ class Content(Value, frozen=True):
     data: bytes = b""
     problem: Problem | None = None
 
-    @property
-    def manifest(self) -> Manifest:
-        """What it says."""
+    def manifest(self, instance: Instance = DEFAULT) -> Manifest:
+        """What it says to an instance."""
         if self.problem is None:
-            return read_manifest(self.name, self.data)
+            return read_manifest(self.name, self.data, instance)
         return Manifest(self.name, problems=(self.problem,), is_whole=False)
 
 
-def read_manifests(paths: Sequence[str | Path]) -> Manifests:
-    """What files, directories and `-` (standard input) say together; ConfigError for a path that does not exist."""
-    return merge(content.manifest for content in read_contents(paths))
+def read_manifests(paths: Sequence[str | Path], instance: Instance = DEFAULT) -> Manifests:
+    """What files, directories and `-` (standard input) say to an instance; ConfigError for a path that is not there."""
+    return merge(content.manifest(instance) for content in read_contents(paths))
 
 
 def read_contents(paths: Sequence[str | Path]) -> Iterator[Content]:
@@ -135,8 +135,11 @@ _SELF_MASK = Mask.DELETE_SELF | Mask.MOVE_SELF
 class DirectorySource:
     """A directory of manifests as a Source (see `kproxy.ports`); each change gives whole lists of every kind."""
 
-    def __init__(self, directory: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, directory: str | Path, clock: Callable[[], float] = time.monotonic, instance: Instance = DEFAULT
+    ) -> None:
         self._directory = Path(directory).absolute()
+        self._instance = instance
         self._clock = clock
         self._manifests: dict[str, Manifest] = {}
         self._reported: frozenset[Problem] = frozenset()
@@ -196,7 +199,7 @@ class DirectorySource:
             now = before
             if changed.everything or name in changed.names:
                 read = _read_entry(self._directory, name)
-                now = carry(before, read.manifest) if read is not None else None
+                now = carry(before, read.manifest(self._instance)) if read is not None else None
             if now is not None:
                 manifests[name] = now
         self._manifests = manifests

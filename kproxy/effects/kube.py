@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlencode
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.known import Known, Rest
 from kproxy.core.lines import LineSplitter
 from kproxy.core.model import Event, Kind
@@ -104,13 +105,14 @@ class KubernetesSource:
         kinds: Collection[Kind] = tuple(Kind),
         clock: Clock | None = None,
         began: Callable[[str], None] | None = None,
+        instance: Instance = DEFAULT,
     ) -> None:
-        """Follows these kinds as far as they concern the node of that name; nothing is sent before `start`.
+        """Follows these kinds as far as they concern an instance on that node; nothing is sent before `start`.
 
         `began` is told the kind of every watch but the first.
         """
         self._server = server
-        self._resources = [resource for kind, resource in resources(node).items() if kind in kinds]
+        self._resources = [resource for kind, resource in resources(node, instance).items() if kind in kinds]
         self._clock = clock or Clock()
         self._began = began
         self._watched: set[str] = set()

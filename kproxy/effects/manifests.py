@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from kproxy.core.checks import quoted
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import EndpointSlice, Event, Kind, KubeObject, Replaced, key_of
 from kproxy.core.parse import ENDPOINTS, decode, decode_key, decode_object, misfit, parse_endpoints
 from kproxy.core.values import ObjectKey, Value
@@ -82,14 +83,14 @@ class Manifests(Value, frozen=True):
     ignored: int = 0
 
 
-def read_manifest(name: str, content: bytes) -> Manifest:
-    """What a file says; `name` is what problems call it. Never raises."""
-    return manifest_of(name, read_text(name, content))
+def read_manifest(name: str, content: bytes, instance: Instance = DEFAULT) -> Manifest:
+    """What a file says to an instance; `name` is what problems call it. Never raises."""
+    return manifest_of(name, read_text(name, content), instance)
 
 
-def manifest_of(name: str, text: Text) -> Manifest:
-    """What a file's documents say. Never raises."""
-    reader = _Reader(name, list(text.problems))
+def manifest_of(name: str, text: Text, instance: Instance = DEFAULT) -> Manifest:
+    """What a file's documents say to an instance. Never raises."""
+    reader = _Reader(name, list(text.problems), instance)
     for document in text.documents:
         reader.take(_Place(document, document.raw, ""), Header())
     return Manifest(name, tuple(reader.entries), tuple(reader.problems), reader.ignored, reader.is_whole)
@@ -183,8 +184,9 @@ class _Place(Value, frozen=True):
 class _Reader:
     """Reads one file's documents, object by object."""
 
-    def __init__(self, name: str, problems: list[Problem]) -> None:
+    def __init__(self, name: str, problems: list[Problem], instance: Instance) -> None:
         self.name = name
+        self.instance = instance
         self.entries: list[Entry] = []
         self.problems = problems
         self.ignored = 0
@@ -212,7 +214,7 @@ class _Reader:
         items: tuple[KubeObject, ...] | None = None
         error: ParseError | None = None
         try:
-            items = _items(kind, place.raw)
+            items = _items(kind, place.raw, self.instance)
         except ParseError as refusal:
             error = refusal
         # A value knows its own key; reading it from the text once more would cost as much as the header.
@@ -239,8 +241,8 @@ class _Reader:
         self.is_whole = self.is_whole and is_named
 
 
-def _items(kind: str, raw: bytes | msgspec.Raw) -> tuple[KubeObject, ...]:
+def _items(kind: str, raw: bytes | msgspec.Raw, instance: Instance) -> tuple[KubeObject, ...]:
     if kind == ENDPOINTS:
         return parse_endpoints(decode(kind, raw))
-    item = decode_object(Kind(kind), raw)
+    item = decode_object(Kind(kind), raw, instance)
     return () if item is None else (item,)

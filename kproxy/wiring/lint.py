@@ -75,7 +75,7 @@ def _read_files(paths: Iterable[str]) -> Read:
         if content.problem is None:
             texts.append((content.name, read_text(content.name, content.data)))
         else:
-            unread.append(content.manifest)
+            unread.append(content.manifest())
     return read_texts(texts, unread)
 
 
