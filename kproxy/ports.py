@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from kproxy.core.document import Change, Content, Document, ObjectId, Owner
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.host import Host, Traits
+from kproxy.core.instance import Instance
 from kproxy.core.model import Event
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, ObjectKey, Value
@@ -94,6 +95,14 @@ class Watched(Protocol):
         """
 
 
+@runtime_checkable
+class Carrier(Protocol):
+    """What a Kernel has besides where established connections end when its objects are removed."""
+
+    def connections(self) -> int:
+        """How many connections go through its objects now; ObserveFailed if it cannot be told."""
+
+
 class Subject(Value, frozen=True):
     """An object of a Document, for people and dashboards."""
 
@@ -130,6 +139,14 @@ class Backend(Protocol):
 
     def open(self, family: Family) -> Kernel:
         """A door to this kernel; UnsupportedHost if it cannot."""
+
+
+@runtime_checkable
+class Instanced(Protocol):
+    """What a Backend has besides if several agents on a node can use it, each with names of its own."""
+
+    def of(self, instance: Instance) -> Backend:
+        """The same backend, with the names of an instance wherever it meets the kernel or people."""
 
 
 class Source(Protocol):

@@ -33,7 +33,7 @@ from backends.nftables.objects import (
 from kproxy.core.document import Change, Content, ObjectId
 from kproxy.core.values import Family
 from kproxy.netlink.attributes import NESTED, attribute, nested, text, u32, u64
-from kproxy.netlink.messages import NLM_F_APPEND, NLM_F_CREATE, netfilter
+from kproxy.netlink.messages import NFGENMSG, NLM_F_APPEND, NLM_F_CREATE, netfilter
 
 SUBSYSTEM: Final = 10
 """NFNL_SUBSYS_NFTABLES."""
@@ -233,13 +233,25 @@ def pack_element(key: bytes, element: Element | None, *, interval: bool, verdict
     return _HEADER.pack(4 + len(body), NFTA_LIST_ELEM | NESTED) + body
 
 
+def addressed(batch: Sequence[Request], table: str) -> Sequence[Request]:
+    """The same requests for a table of another name; attribute 1 of each is the table's name."""
+    if table == TABLE_NAME:
+        return batch
+    start, name = NFGENMSG.size, text(1, table)
+    return [
+        one._replace(payload=b"".join((one.payload[:start], name, one.payload[start + len(_TABLE) :]))) for one in batch
+    ]
+
+
 def subject_at(request: Request, offset: int | None) -> ObjectId:
     """The object that an extended acknowledgement's offset points at; the message's first one if it says nothing."""
     if len(request.subjects) == 1 or offset is None:
         return request.subjects[0]
-    position = 16 + 4 + len(_TABLE)
-    name_length = _HEADER.unpack_from(request.payload, position - 16)[0]
-    position += ((name_length + 3) & ~3) + 4
+    position = 16 + 4
+    for _ in ("table", "set"):
+        name_length = _HEADER.unpack_from(request.payload, position - 16)[0]
+        position += (name_length + 3) & ~3
+    position += 4
     for subject in request.subjects:
         length = _HEADER.unpack_from(request.payload, position - 16)[0]
         if position <= offset < position + length:

@@ -22,12 +22,13 @@ from backends.nftables.encode import (
     GETTABLE,
     SUBSYSTEM,
     Request,
+    addressed,
     requests,
     subject_at,
 )
 from backends.nftables.layout import WORDS
 from backends.nftables.objects import TABLE_NAME
-from backends.nftables.parse import is_ours, parse, set_name
+from backends.nftables.parse import is_of, parse, set_name
 from backends.nftables.render import describe
 from kproxy.core.document import BASE, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
@@ -45,11 +46,12 @@ HOPELESS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ERESTART})
 
 
 class NftablesKernel:
-    """Table `kproxy` of one family, in the network namespace that the socket was opened in."""
+    """Table `kproxy`, or an instance's, of one family, in the network namespace that the socket was opened in."""
 
-    def __init__(self, family: Family, socket: NetlinkSocket) -> None:
+    def __init__(self, family: Family, socket: NetlinkSocket, table: str = TABLE_NAME) -> None:
         self._family = family
         self._socket = socket
+        self._table = table
 
     def close(self) -> None:
         """Close the socket; the table stays."""
@@ -67,7 +69,7 @@ class NftablesKernel:
 
     def interest(self) -> Interest:
         """All of our table; the kernel tells of every change."""
-        return Interest(self._family, frozenset({TABLE_NAME}), ports=frozenset({self._socket.port}))
+        return Interest(self._family, frozenset({self._table}), ports=frozenset({self._socket.port}))
 
     def is_own(self, touch: Touch) -> bool:
         """Whether it came of our socket."""
@@ -86,11 +88,11 @@ class NftablesKernel:
 
     @property
     def _label(self) -> str:
-        return f"{WORDS[self._family].name} {TABLE_NAME}"
+        return f"{WORDS[self._family].name} {self._table}"
 
     def _dump(self, kind: int, attributes: bytes = b"") -> list[Message]:
-        payload = netfilter(WORDS[self._family].number, text(1, TABLE_NAME), attributes)
-        return [found for found in self._socket.dump(SUBSYSTEM << 8 | kind, payload) if is_ours(found)]
+        payload = netfilter(WORDS[self._family].number, text(1, self._table), attributes)
+        return [found for found in self._socket.dump(SUBSYSTEM << 8 | kind, payload) if is_of(found, self._table)]
 
     def _run(self, change: Change, *, commit: bool) -> Outcome:
         refusals: list[Refusal] = []
@@ -98,7 +100,7 @@ class NftablesKernel:
         rounds = 0
         while parts:
             part = parts.popleft()
-            batch = requests(self._family, part)
+            batch = addressed(requests(self._family, part), self._table)
             failures = self._send(batch, commit=commit)
             if not failures:
                 continue
@@ -129,7 +131,7 @@ class NftablesKernel:
         found = self.observe()
         lost = missing(part, found)
         if lost is not None:
-            what = describe(self._family, lost, entry_of(part, lost)[1])[0]
+            what = describe(self._family, lost, entry_of(part, lost)[1], self._table)[0]
             raise ApplyRejected(f"table {self._label} was changed by others: {what} is gone; the table is read anew")
         if not found and all(entry.owner != BASE for entry in part.added.values()):
             raise ApplyRejected(f"table {self._label} was changed by others: all of it is gone; it is made anew")
@@ -141,7 +143,7 @@ class NftablesKernel:
             if ack.sequence != WHOLE_BATCH:
                 subject = subject_at(batch[ack.sequence], ack.offset)
                 owner, content = entry_of(part, subject)
-                what = describe(self._family, subject, content)[0]
+                what = describe(self._family, subject, content, self._table)[0]
                 blamed.setdefault(owner, Refusal(owner, what, reason(ack)))
         return blamed
 

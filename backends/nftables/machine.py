@@ -32,8 +32,9 @@ from kproxy.core.values import Family
 class Machine:
     """A Document, ready to be walked by packets of its family."""
 
-    def __init__(self, family: Family, document: Document, host: Host) -> None:
+    def __init__(self, family: Family, document: Document, host: Host, table: str = TABLE_NAME) -> None:
         self.family = family
+        self.table = f"{WORDS[family].name} {table}"
         self.words = WORDS[family]
         self.host = host
         self._chains: dict[str, Sequence[Rule]] = {}
@@ -133,14 +134,14 @@ class Machine:
         """A step that shows a found element."""
         own = standard_set(self.family, name)
         text = element_text(own, key, element) if own else key.hex()
-        return Step(f"{self.words.name} {TABLE_NAME} {name}", text, f"found {element.comment}")
+        return Step(f"{self.table} {name}", text, f"found {element.comment}")
 
     def _with_step(self, chain: str, rule: Rule, before: Facts, outcome: Outcome) -> Facts:
         """The facts with a step for what the rule did, if it did anything."""
         effects = list(_effects(self, before, outcome))
         if not effects:
             return outcome.facts
-        step = Step(f"{self.words.name} {TABLE_NAME} {chain}", rule_text(self.family, rule), ", ".join(effects))
+        step = Step(f"{self.table} {chain}", rule_text(self.family, rule), ", ".join(effects))
         return msgspec.structs.replace(outcome.facts, steps=(*outcome.facts.steps, step))
 
 

@@ -28,7 +28,6 @@ from backends.nftables.layout import (
 )
 from backends.nftables.objects import (
     TABLE_ID,
-    TABLE_NAME,
     Chain,
     Rule,
     Set,
@@ -50,9 +49,9 @@ class NotOurs(ValueError):
     """The table is not of our layout; the text says in what."""
 
 
-def is_ours(message: Message) -> bool:
-    """Whether a dumped object belongs to our table; in every kind of object, attribute 1 is the table's name."""
-    return string(attributes(message).get(1, b"")) == TABLE_NAME
+def is_of(message: Message, table: str) -> bool:
+    """Whether a dumped object belongs to a table; in every kind of object, attribute 1 is the table's name."""
+    return string(attributes(message).get(1, b"")) == table
 
 
 def attributes(message: Message) -> Mapping[int, bytes]:

@@ -22,17 +22,17 @@ _ORDER: Final = {Table: 0, Set: 1, Chain: 2, Element: 3}
 DIGITS: Final = 10
 
 
-def render(documents: Mapping[Family, Document]) -> str:
+def render(documents: Mapping[Family, Document], table: str = TABLE_NAME) -> str:
     """The tables of all families, loadable by `nft -f`."""
-    return "".join(_render_table(family, document) for family, document in sorted(documents.items()))
+    heads = {family: f"{WORDS[family].name} {table}" for family in documents}
+    return "".join(_render_table(heads[family], family, document) for family, document in sorted(documents.items()))
 
 
-def _render_table(family: Family, document: Document) -> str:
-    head = f"{WORDS[family].name} {TABLE_NAME}"
+def _render_table(head: str, family: Family, document: Document) -> str:
     objects = {key: content for fragment in document.values() for key, content in fragment.items()}
     if not objects:
         return f"table {head} {{}}\ndelete table {head}\n"
-    table = objects[TABLE_ID]
+    own = objects[TABLE_ID]
     elements: dict[str, list[tuple[bytes, Element]]] = {}
     named: list[tuple[str, Set | Chain]] = []
     for key, content in objects.items():
@@ -40,7 +40,7 @@ def _render_table(family: Family, document: Document) -> str:
             elements.setdefault(name_of(key), []).append((key_of(key), content))
         elif isinstance(content, Set | Chain):
             named.append((name_of(key), content))
-    comment = table.comment if isinstance(table, Table) else ""
+    comment = own.comment if isinstance(own, Table) else ""
     lines = [f"table {head} {{}}", f"delete table {head}", f"table {head} {{", f'\tcomment "{comment}"']
     for name, content in sorted(named, key=_print_order):
         lines += _set_lines(name, content, elements.get(name, [])) if isinstance(content, Set) else []
@@ -88,7 +88,7 @@ def _chain_lines(family: Family, name: str, chain: Chain) -> list[str]:
     return [*lines, *(f"\t\t{rule_text(family, rule)}" for rule in chain.rules), "\t}", ""]
 
 
-def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
+def describe(family: Family, key: ObjectId, content: Content, table: str = TABLE_NAME) -> list[str]:
     """One object as lines: `element cluster-pool-2 { … }`, `chain … { … }` with a line per rule."""
     name = name_of(key)
     if isinstance(content, Element) and isinstance(key, bytes):
@@ -98,20 +98,20 @@ def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
         return [f"{'map' if content.is_map else 'set'} {name} {{ {declaration(content)} }}"]
     if isinstance(content, Chain):
         return [f"chain {name}", *(f"rule {name} {rule_text(family, rule)}" for rule in content.rules)]
-    return [f"table {WORDS[family].name} {name}"]
+    return [f"table {WORDS[family].name} {table}"]
 
 
-def render_change(family: Family, change: Change) -> str:
+def render_change(family: Family, change: Change, table: str = TABLE_NAME) -> str:
     """A change line by line, `- ` what goes, `+ ` what comes, `~ ` what differs unseen, with its owner behind it."""
     lines: list[tuple[str, int, str]] = []
     for key, removal in change.removed.items():
-        lines += [(removal.owner, 0, f"- {line}") for line in describe(family, key, removal.content)]
+        lines += [(removal.owner, 0, f"- {line}") for line in describe(family, key, removal.content, table)]
     for key, replacement in change.changed.items():
-        old, new = (Counter(describe(family, key, content)) for content in (replacement.old, replacement.new))
+        old, new = (Counter(describe(family, key, content, table)) for content in (replacement.old, replacement.new))
         lines += [(replacement.owner, 0, f"- {line}") for line in (old - new).elements()]
         lines += [(replacement.owner, 1, f"+ {line}") for line in (new - old).elements()]
         if old == new:
             lines.append((replacement.owner, 1, f"~ {next(iter(old))} (other order, or reads alike and is not)"))
     for key, addition in change.added.items():
-        lines += [(addition.owner, 1, f"+ {line}") for line in describe(family, key, addition.content)]
+        lines += [(addition.owner, 1, f"+ {line}") for line in describe(family, key, addition.content, table)]
     return "".join(f"{line}  # {owner}\n" for owner, _, line in sorted(lines))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from backends.nftables.instructions import CERTAIN, End, Facts
 from backends.nftables.layout import INPUT, LAST_OUTPUT, LAST_PREROUTING, OUTPUT, POSTROUTING, PREROUTING
 from backends.nftables.machine import Machine
+from backends.nftables.objects import TABLE_NAME
 from kproxy.core.document import Document
 from kproxy.core.flow import Answer, Choice, Packet, Step, Trace, Verdict
 from kproxy.core.host import Host
@@ -21,9 +22,9 @@ from kproxy.core.node_facts import is_local
 from kproxy.core.values import Family, address_number
 
 
-def trace(family: Family, document: Document, packet: Packet, host: Host) -> Trace:
+def trace(family: Family, document: Document, packet: Packet, host: Host, table: str = TABLE_NAME) -> Trace:
     """The answer with every rule and element that had a part in it."""
-    return trace_with(Machine(family, document, host), packet)
+    return trace_with(Machine(family, document, host, table), packet)
 
 
 def trace_with(machine: Machine, packet: Packet) -> Trace:

@@ -14,6 +14,7 @@ from backends.nftables.objects import Chain, Rule, chain_id
 from backends.nftables.render import render, render_change
 from backends.nftables.rule_text import rule_text
 from kproxy.core.document import Change, Replacement, diff
+from kproxy.core.plan import Egress
 from kproxy.core.values import Family, Protocol
 from tests.unit.backends.nftables.plans import compiled
 from tests.unit.backends.plans import cluster_ip, endpoints, plan, port, service
