@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.vagrant.guests import INVENTORY, ROOM, ROOT, Guest
+from tests.vagrant.guests import INVENTORY, ROOM, ROOT, Guest, GuestError
 
 BOX = "kproxy-lab"
 OUTPUT = ROOT / "dist" / "lab"
@@ -52,18 +53,28 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     import vagrant  # noqa: PLC0415 - it complains on import where there is no vagrant
 
     room = tmp_path_factory.mktemp("vagrant")
-    log = room / "vagrant.log"
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    log = OUTPUT / "vagrant.log"  # kept: it says why a machine did not start
+    log.unlink(missing_ok=True)
     chatter = vagrant.make_file_cm(str(log), mode="a")
     lab = vagrant.Vagrant(root=str(ROOM), out_cm=chatter, err_cm=chatter)
     was_running = all(one.state == "running" for one in lab.status())
     try:
         if not was_running:
-            lab.box_add(BOX, os.fspath(box()), provider="libvirt", force=True)
-            lab.up(provider="libvirt")
+            bring_up(lab, log)
         yield Machines(lab, *(guest(lab, name, room) for name in INVENTORY))
     finally:
         if not was_running:
             lab.destroy()
+
+
+def bring_up(lab: Any, log: Path) -> None:
+    try:
+        lab.box_add(BOX, os.fspath(box()), provider="libvirt", force=True)
+        lab.up(provider="libvirt")
+    except subprocess.CalledProcessError as error:
+        last = "\n".join(log.read_text().splitlines()[-40:])
+        raise GuestError(f"{error}; the last of {log}:\n{last}") from error
 
 
 def box() -> Path:
