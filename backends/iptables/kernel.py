@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from backends.iptables.names import FILTER, NAT
+from backends.iptables.naming import DEFAULT, Naming
 from backends.iptables.parse import parse
 from backends.iptables.restore import Section, inverse, restore_input, section_lines, sections
 from kproxy.core.chains import ChainId, edits
@@ -47,8 +48,9 @@ NOISE: Final = re.compile(
 class IptablesKernel:
     """One family's chains of ours in this kernel (or wherever `run` runs programs)."""
 
-    def __init__(self, tools: Tools, run: Run, family: Family) -> None:
+    def __init__(self, tools: Tools, run: Run, family: Family, naming: Naming = DEFAULT) -> None:
         self.tools = tools
+        self._naming = naming
         self._family = family
         self._run = run
 
@@ -58,7 +60,7 @@ class IptablesKernel:
 
     def interest(self) -> Interest:
         """Our chains and the jumps to them; of legacy tables nothing is told."""
-        return chain_watch.interest_in(self._family, self.tools.variant, (NAT, FILTER))
+        return chain_watch.interest_in(self._family, self.tools.variant, (NAT, FILTER), self._naming.prefix)
 
     def is_own(self, touch: Touch) -> bool:
         """Whether a restore of ours did it."""
@@ -88,7 +90,7 @@ class IptablesKernel:
             raise ObserveFailed(str(error)) from error
         if result.status:
             raise ObserveFailed(f"{self.tools.save} -t {table}: {_reason(result)}")
-        return result.output
+        return self._naming.exchanged(result.output)
 
     def _restore(self, change: Change, *options: str) -> None:
         parts = sections(edits(change), PORTION if self.tools.variant is Variant.NFT else None)
@@ -99,12 +101,12 @@ class IptablesKernel:
             raise ApplyTimeout(f"{self.tools.restore}: another program held the xtables lock for {LOCK_WAIT_S} s")
         place = _place(parts, result)
         restored = "" if options else self._take_back(parts[: place.committed])
-        raise _rejected(self.tools.restore, change, place, _reason(result) + restored)
+        raise _rejected(self.tools.restore, change, place, _reason(result) + restored, self._naming)
 
     def _load(self, text: str, *options: str) -> Result:
         argv = [self.tools.restore, "--noflush", "-w", str(LOCK_WAIT_S), *options]
         try:
-            return self._run(argv, text, RESTORE_TIMEOUT_S)
+            return self._run(argv, self._naming.exchanged(text), RESTORE_TIMEOUT_S)
         except ProcessTimeout as error:
             raise ApplyTimeout(str(error)) from error
 
@@ -124,7 +126,9 @@ class Place(NamedTuple):
     committed: int
 
 
-def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) -> IptablesKernel:
+def open_kernel(
+    family: Family, run: Run = process.run, read: Read = read_proc, naming: Naming = DEFAULT
+) -> IptablesKernel:
     """The door to a family's tables, by the programs of the variant that this host uses.
 
     `run` and `read` say where: by default here; in another network namespace
@@ -137,7 +141,7 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
     if tools.warning:
         log = make_logger("auto", 0, sys.stderr)
         log.warning("this host mixes iptables variants", family=family.label, found=tools.warning)
-    kernel = IptablesKernel(tools, run, family)
+    kernel = IptablesKernel(tools, run, family, naming)
     result = run([tools.save, "-t", NAT], "", SAVE_TIMEOUT_S)
     if result.status:
         raise UnsupportedHost(
@@ -157,7 +161,7 @@ def _place(parts: Sequence[Section], result: Result) -> Place:
     return Place("", "", 0)
 
 
-def _rejected(program: str, change: Change, place: Place, reason: str) -> ApplyRejected:
+def _rejected(program: str, change: Change, place: Place, reason: str, naming: Naming) -> ApplyRejected:
     """The error that names the refused line and whose it is."""
     words = place.line.split(" ", 2)
     key = ChainId(place.table, words[1] if len(words) > 1 and words[0].startswith("-") else words[0].lstrip(":"))
@@ -166,7 +170,7 @@ def _rejected(program: str, change: Change, place: Place, reason: str) -> ApplyR
     if noted := COMMENT.search(place.line):
         owner = noted.group(1)
     whose = f" of {owner}" if owner else ""
-    at = f"{place.table}: {place.line}" if place.line else "a line that it does not name"
+    at = f"{place.table}: {naming.exchanged(place.line)}" if place.line else "a line that it does not name"
     return ApplyRejected(f"{program} refused a rule{whose} ({at}): {reason}", owner)
 
 

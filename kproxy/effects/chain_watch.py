@@ -13,11 +13,11 @@ from kproxy.errors import ObserveFailed
 from kproxy.netlink.notices import Interest, Touch
 
 
-def interest_in(family: Family, variant: Variant, tables: Iterable[str]) -> Interest:
-    """What is told of chains of ours, and of jumps to them, in these tables: of legacy ones nothing."""
+def interest_in(family: Family, variant: Variant, tables: Iterable[str], prefix: str = PREFIX) -> Interest:
+    """What is told of chains whose names begin so, and of jumps to them, in these tables: of legacy ones nothing."""
     if variant is Variant.LEGACY:
         return Interest(family, is_partial=True)
-    return Interest(family, frozenset(tables), PREFIX.encode())
+    return Interest(family, frozenset(tables), prefix.encode())
 
 
 def is_of_our_program(touch: Touch) -> bool:
