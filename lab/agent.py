@@ -93,10 +93,13 @@ def _entry(line: bytes) -> Entry:
 
 
 @contextmanager
-def agent(node: Machine, source: Path, *options: str) -> Iterator[Agent]:
-    """An agent on the node that follows a directory of manifests, synced; stopped at the end, its rules stay."""
+def agent(node: Machine, source: str | Path, *options: str, through: Sequence[str] = ()) -> Iterator[Agent]:
+    """An agent on the node that follows a source (a directory of manifests, say), synced; stopped at the end.
+
+    Its rules stay. `through` is a command that runs another command, as env(1) does; the agent is started through it.
+    """
     command = [KPROXY, "run", "--source", str(source), "--node-name", NODE_NAME, "--log-format", "json", *options]
-    process = node.start(*command, output=subprocess.PIPE)
+    process = node.start(*through, *command, output=subprocess.PIPE)
     if process.stdout is None:
         raise LabError("the agent has no output to read")
     running = Agent(process, process.stdout)

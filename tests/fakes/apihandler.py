@@ -301,6 +301,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _write(self, data: bytes, framed: bytes) -> None:
         """Send, unless the fault's allowance for the body is used up: then as much as it allows."""
+        time.sleep(self.server.api.slow_s)
         if self._left_bytes is not None and len(data) >= self._left_bytes:
             self.wfile.write(framed[: framed.index(data) + self._left_bytes] if data else b"")
             raise Cut

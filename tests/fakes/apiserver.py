@@ -22,7 +22,7 @@ from tests.fakes.apiwire import BOOKMARK, CUT, END, Fault, Request, Stream
 
 __all__ = ["BOOKMARK", "CUT", "END", "ApiServer", "Fault", "Request"]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class ApiServer:
@@ -37,6 +37,8 @@ class ApiServer:
         self.missing: set[str] = set()
         """Paths that this server does not have."""
         self.bookmark_s = 60.0
+        self.slow_s = 0.0
+        """How long it takes over every piece that it sends."""
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.posts: list[tuple[str, Json]] = []

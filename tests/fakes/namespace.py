@@ -1,4 +1,4 @@
-"""Runs a function in a network namespace of its own, which is gone when the function's thread and sockets are."""
+"""Runs a function in another network namespace; a new one is gone when the function's thread and sockets are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
 
 
@@ -18,13 +20,21 @@ def in_new_namespace(function: Callable[[], T]) -> T:
 
     Threads and programs that it starts are in the namespace too.
     """
+    return _called(function, _fresh)
+
+
+def in_namespace(path: str, function: Callable[[], T]) -> T:
+    """What `function` returns or raises, called in a new thread in the network namespace of that path."""
+    return _called(function, lambda: _enter(path))
+
+
+def _called(function: Callable[[], T], prepare: Callable[[], None]) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
 
     def body() -> None:
         try:
-            _unshare()
-            ip("link", "set", "lo", "up")
+            prepare()
             results.append(function())
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             errors.append(error)
@@ -37,9 +47,18 @@ def in_new_namespace(function: Callable[[], T]) -> T:
     return results[0]
 
 
-def _unshare() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0:
+def _fresh() -> None:
+    _check(_libc.unshare(CLONE_NEWNET))
+    ip("link", "set", "lo", "up")
+
+
+def _enter(path: str) -> None:
+    with Path(path).open("rb") as namespace:
+        _check(_libc.setns(namespace.fileno(), CLONE_NEWNET))
+
+
+def _check(result: int) -> None:
+    if result != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
