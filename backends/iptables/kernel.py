@@ -20,7 +20,7 @@ from kproxy.core.document import Change, Document
 from kproxy.core.values import Family
 from kproxy.effects import chain_watch, process
 from kproxy.effects.logs import make_logger
-from kproxy.effects.process import ProcessTimeout, Result, Run
+from kproxy.effects.process import ProcessFailed, ProcessTimeout, Result, Run
 from kproxy.effects.xtables import Read, Tools, Variant, find_tools, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.notices import Interest, Touch
@@ -86,7 +86,7 @@ class IptablesKernel:
     def _save(self, table: str) -> str:
         try:
             result = self._run([self.tools.save, "-t", table], "", SAVE_TIMEOUT_S)
-        except (ProcessTimeout, UnsupportedHost) as error:
+        except (ProcessFailed, UnsupportedHost) as error:
             raise ObserveFailed(str(error)) from error
         if result.status:
             raise ObserveFailed(f"{self.tools.save} -t {table}: {_reason(result)}")
@@ -109,6 +109,8 @@ class IptablesKernel:
             return self._run(argv, self._naming.exchanged(text), RESTORE_TIMEOUT_S)
         except ProcessTimeout as error:
             raise ApplyTimeout(str(error)) from error
+        except (ProcessFailed, UnsupportedHost) as error:
+            raise ApplyRejected(str(error)) from error
 
     def _take_back(self, committed: Sequence[Section]) -> str:
         """Undo the sections that were committed before the refusal; says what became of that."""

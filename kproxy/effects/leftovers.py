@@ -26,7 +26,7 @@ from kproxy.core.values import Family, Value
 from kproxy.core.values import Protocol as Transport
 from kproxy.effects.netlink import NetlinkSocket
 from kproxy.effects.network import link_addresses, local_addresses
-from kproxy.effects.process import ProcessTimeout, Run, run
+from kproxy.effects.process import ProcessFailed, Run, run
 from kproxy.effects.xtables import Tools, Variant
 from kproxy.errors import ApplyRejected, ObserveFailed
 from kproxy.netlink import removals
@@ -93,7 +93,7 @@ class Chains(Value, frozen=True):
             return
         try:
             result = self.run([self.tools.restore, "--noflush", "-w", str(LOCK_WAIT_S)], text, TIMEOUT_S)
-        except ProcessTimeout as error:
+        except ProcessFailed as error:
             raise ApplyRejected(str(error)) from error
         if result.status:
             raise ApplyRejected(f"{self.tools.restore}: {' '.join(result.errors.split())}")
@@ -105,7 +105,7 @@ class Chains(Value, frozen=True):
     def _remains(self) -> list[TableRemains]:
         try:
             result = self.run([self.tools.save], "", TIMEOUT_S)
-        except ProcessTimeout as error:
+        except ProcessFailed as error:
             raise ObserveFailed(str(error)) from error
         if result.status:
             raise ObserveFailed(f"{self.tools.save}: {' '.join(result.errors.split())}")

@@ -8,8 +8,10 @@ missing program and a silent one are errors.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -38,8 +40,12 @@ class Result(Value, frozen=True):
     errors: str
 
 
-class ProcessTimeout(KproxyError):
-    """A program did not end in time and was killed."""
+class ProcessFailed(KproxyError):
+    """A program could not be run now; another time it may."""
+
+
+class ProcessTimeout(ProcessFailed):
+    """A program did not end in time and was killed, with all that it had started."""
 
 
 Run: TypeAlias = Callable[[Sequence[str], str, float], Result]
@@ -52,6 +58,7 @@ def run(argv: Sequence[str], stdin: str, timeout_s: float) -> Result:
     Raises:
         UnsupportedHost: there is no such program, or it may not be started.
         ProcessTimeout: it was killed after `timeout_s` seconds.
+        ProcessFailed: this process has no descriptor, memory or room for another process left to start it with.
         WouldWrite: the calling thread only reads, and this program could write.
     """
     check_program(argv)
@@ -61,18 +68,23 @@ def run(argv: Sequence[str], stdin: str, timeout_s: float) -> Result:
         raise UnsupportedHost(f"{argv[0]} cannot be started: {error.strerror}; install it, or run as root") from error
     except subprocess.TimeoutExpired as error:
         raise ProcessTimeout(f"{argv[0]} did not end within {timeout_s:g} s and was killed") from error
+    except OSError as error:
+        raise ProcessFailed(f"{argv[0]} cannot be started now: {error.strerror}") from error
     return Result(status, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
 def _communicate(argv: Sequence[str], stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
     environment = {"PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PLACES}".lstrip(":"), "LC_ALL": "C"}
     pipe = subprocess.PIPE
-    with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:  # noqa: S603 - no shell; who calls names the program
+    with subprocess.Popen(  # noqa: S603 - no shell; who calls names the program
+        list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, process_group=0
+    ) as child:
         _ours_until[child.pid] = math.inf
         try:
             output, errors = child.communicate(stdin, timeout_s)
         except BaseException:
-            child.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # a wrapper's programs too: they must not write rules later
             raise
         finally:
             _remember(child.pid)

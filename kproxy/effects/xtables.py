@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from kproxy.core.values import Family, Value
-from kproxy.effects.process import ProcessTimeout, Result, Run
+from kproxy.effects.process import ProcessFailed, Result, Run
 from kproxy.errors import UnsupportedHost
 
 TOOLS: Final = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
@@ -153,5 +153,5 @@ def _rules(name: str, run: Run) -> Rules:
 def _answer(argv: list[str], run: Run) -> Result | None:
     try:
         return run(argv, "", PROBE_TIMEOUT_S)
-    except (UnsupportedHost, ProcessTimeout):
+    except (UnsupportedHost, ProcessFailed):
         return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
+import select
+from pathlib import Path
 
 import pytest
 
-from kproxy.effects.process import ProcessTimeout, Result, run
+from kproxy.effects.process import ProcessFailed, ProcessTimeout, Result, run
 from kproxy.errors import UnsupportedHost
 
 
@@ -47,3 +50,29 @@ def test_a_program_that_cannot_be_started_says_which_and_why(name: str) -> None:
 def test_a_program_that_does_not_end_is_killed() -> None:
     with pytest.raises(ProcessTimeout, match=r"sleep did not end within 0\.05 s and was killed"):
         run(["sleep", "60"], "", 0.05)
+
+
+def test_what_a_wrapper_has_started_is_killed_with_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ProcessTimeout):
+            run(["sh", "-c", f"sleep 600 >{pipe} & wait"], "", 1)
+        poll = select.poll()
+        poll.register(reader, select.POLLIN | select.POLLHUP)
+        assert poll.poll(30_000) == [(reader, select.POLLHUP)]  # nobody has it open any more
+    finally:
+        os.close(reader)
+
+
+def test_a_program_that_cannot_be_started_for_want_of_descriptors_may_be_later() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path("/dev/null").open() as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, limit[1]))
+        try:
+            with pytest.raises(ProcessFailed, match="true cannot be started now: Too many open files"):
+                run(["true"], "", 5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert run(["true"], "", 60).status == 0

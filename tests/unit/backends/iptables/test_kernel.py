@@ -9,7 +9,7 @@ import pytest
 from backends.iptables.kernel import IptablesKernel, open_kernel
 from kproxy.core.document import diff
 from kproxy.core.values import Family
-from kproxy.effects.process import ProcessTimeout, Result
+from kproxy.effects.process import ProcessFailed, ProcessTimeout, Result
 from kproxy.effects.xtables import Tools, Variant
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.ports import Outcome
@@ -66,6 +66,14 @@ def test_a_lock_that_another_holds_is_a_time_out() -> None:
     held = "Another app is currently holding the xtables lock; still 0s 0us time ahead to have a chance"
     with pytest.raises(ApplyTimeout, match="held the xtables lock for 5 s"):
         IptablesKernel(TOOLS, Programs(failed(held, 4)).run, Family.IPV4).apply(CHANGE)
+
+
+@pytest.mark.parametrize("error", [UnsupportedHost("no such file"), ProcessFailed("too many open files")])
+def test_a_program_that_cannot_be_started_is_an_error_of_this_sync_alone(error: Exception) -> None:
+    with pytest.raises(ApplyRejected, match=str(error)):
+        IptablesKernel(TOOLS, Programs(error).run, Family.IPV4).apply(CHANGE)
+    with pytest.raises(ObserveFailed, match=str(error)):
+        IptablesKernel(TOOLS, Programs(error).run, Family.IPV4).observe()
 
 
 def test_a_restore_that_does_not_end_is_a_time_out() -> None:
