@@ -16,6 +16,7 @@ from typing import Final
 
 from backends.ipvs.names import (
     DROP_SLOT,
+    EGRESS,
     FORWARD,
     HOOKS,
     INPUT,
@@ -104,9 +105,9 @@ def _chains(plan: NodePlan) -> dict[ObjectId, Content]:
             f"{marked}-g {MASQUERADE.chain}",
             f"-m set --match-set {names.hairpin} dst,dst,src {DO_MASQUERADE}",
             f"! -o lo -m set --match-set {names.vips} src {DO_MASQUERADE}",
-            *egress_jumps(plan, unless=NOT_BALANCED),
+            *egress_jumps(plan, unless=NOT_BALANCED, chain=EGRESS),
         ),
-        **egress_chain(plan),
+        **egress_chain(plan, EGRESS),
         MASQUERADE: (f"-j MARK --set-xmark 0x0/{mark}", DO_MASQUERADE),
         INPUT: (
             f"{NEW}-m mark --mark {mark_for(REJECT_SLOT, bit):#x} {refuse}",

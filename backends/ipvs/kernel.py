@@ -23,7 +23,7 @@ from backends.ipvs.schedulers import Schedulers
 from backends.ipvs.sockets import Refusals, Sockets, note
 from backends.ipvs.steps import Request
 from backends.ipvs.vip_link import VipLink
-from kproxy.core.chains import parse_chains
+from kproxy.core.chains import is_of_ipvs, parse_chains
 from kproxy.core.document import LEAVING, OBSERVED, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
 from kproxy.effects import chain_watch
@@ -103,6 +103,13 @@ class IpvsKernel:
     def _glance_at_chains(self) -> bytes:
         return chain_watch.glance_at(self._family, self._tools.variant, TABLES)
 
+    def connections(self) -> int:
+        """What all of our real servers have, closing ones too: they end with their virtual server."""
+        try:
+            return sum(found.connections for server, _ in self._servers() for found in self._reals(server))
+        except (OSError, Malformed) as error:
+            raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
+
     def apply(self, change: Change) -> Outcome:
         """Make the change; ApplyRejected if something is refused that is not one Service's alone."""
         refusals: Refusals = {}
@@ -137,7 +144,7 @@ class IpvsKernel:
                     due[found.real] = found.weight
         yield from self._read_sets()
         for table in TABLES:
-            yield from parse_chains(self._save(table)).items()
+            yield from parse_chains(self._save(table), is_of_ipvs).items()
         yield from {**dict(read_sysctls(self._sysctls)), **self._unwritten}.items()
         if self._timeouts:
             yield Timeouts(), servers.read_timeouts(self._sockets.ipvs(servers.timeouts_query()))

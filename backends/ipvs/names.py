@@ -1,6 +1,6 @@
 """How our link, sets, chains and marks are called, so that they are known as ours without a list of what we made.
 
-Sets and chains begin with `KPROXY-`; a set's name also says the family, since
+Sets begin with `KPROXY-`, chains with `KPROXY-IPVS-`; a set's name also says the family, since
 a set has one. A virtual server of ours has scheduler flag 3, which no
 scheduler of the kernel reads (include/uapi/linux/ip_vs.h, SCHED3); nothing else
 is ever read as ours, changed or removed.
@@ -12,20 +12,21 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
-from kproxy.core.chains import PREFIX, ChainId
+from kproxy.core.chains import IPVS_PREFIX, PREFIX, ChainId
 from kproxy.core.node_facts import VIP_LINK
 from kproxy.core.values import Family
 
 LINK: Final = VIP_LINK
 
 MANGLE, NAT, FILTER = "mangle", "nat", "filter"
-SERVICES: Final = ChainId(MANGLE, "KPROXY-SERVICES")
-NODE_PORTS: Final = ChainId(MANGLE, "KPROXY-NODEPORTS")
-REFUSED: Final = ChainId(MANGLE, "KPROXY-REFUSED")
-POSTROUTING: Final = ChainId(NAT, "KPROXY-POSTROUTING")
-MASQUERADE: Final = ChainId(NAT, "KPROXY-MASQUERADE")
-INPUT: Final = ChainId(FILTER, "KPROXY-INPUT")
-FORWARD: Final = ChainId(FILTER, "KPROXY-FORWARD")
+SERVICES: Final = ChainId(MANGLE, f"{IPVS_PREFIX}SERVICES")
+NODE_PORTS: Final = ChainId(MANGLE, f"{IPVS_PREFIX}NODEPORTS")
+REFUSED: Final = ChainId(MANGLE, f"{IPVS_PREFIX}REFUSED")
+POSTROUTING: Final = ChainId(NAT, f"{IPVS_PREFIX}POSTROUTING")
+MASQUERADE: Final = ChainId(NAT, f"{IPVS_PREFIX}MASQUERADE")
+INPUT: Final = ChainId(FILTER, f"{IPVS_PREFIX}INPUT")
+FORWARD: Final = ChainId(FILTER, f"{IPVS_PREFIX}FORWARD")
+EGRESS: Final = ChainId(NAT, f"{IPVS_PREFIX}EGRESS")
 TABLES: Final = (MANGLE, NAT, FILTER)
 HOOKS: Final = {
     ChainId(MANGLE, "PREROUTING"): SERVICES,

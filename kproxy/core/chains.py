@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from kproxy.core.document import Change, Content, Fragment, ObjectId
 from kproxy.core.values import Network, Value, address_number
 
 PREFIX: Final = "KPROXY-"
+IPVS_PREFIX: Final = f"{PREFIX}IPVS-"
+"""The IPVS backend's chains, so that they and the iptables backend's can stand side by side."""
 BUILT_IN: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
-OUR_JUMP: Final = re.compile(rf"(?:^| )-[jg] {PREFIX}[^ ]+$")
+OUR_JUMP: Final = re.compile(rf"(?:^| )-[jg] ({PREFIX}[^ ]+)$")
 
 Rules: TypeAlias = tuple[str, ...]
 
@@ -58,15 +60,25 @@ def is_ours(chain: str) -> bool:
     return chain.startswith(PREFIX)
 
 
+def is_of_ipvs(chain: str) -> bool:
+    """Whether a chain is the IPVS backend's."""
+    return chain.startswith(IPVS_PREFIX)
+
+
+def is_of_iptables(chain: str) -> bool:
+    """Whether a chain is the iptables backend's."""
+    return is_ours(chain) and not is_of_ipvs(chain)
+
+
 def subject_of(key: ObjectId) -> tuple[str, str]:
     """What kind of object a chain's id stands for, and its name: of a built-in chain, our jumps."""
     return ("chain" if isinstance(key, ChainId) and is_ours(key.chain) else "jump"), str(key)
 
 
-def parse_chains(text: str) -> Fragment:
+def parse_chains(text: str, is_own: Callable[[str], bool]) -> Fragment:
     """Our chains and jumps in a text of iptables-save's or iptables-restore's form; any text gives an answer.
 
-    Foreign chains are left out; of a built-in chain, only rules that jump to a chain of ours are kept.
+    Only chains whose name `is_own` are taken; of a built-in chain, only rules that jump to such a chain.
     """
     found: dict[ChainId, list[str]] = {}
     table = ""
@@ -74,13 +86,13 @@ def parse_chains(text: str) -> Fragment:
         verb, _, rest = line.partition(" ")
         if line.startswith("*"):
             table = line[1:]
-        elif line.startswith(f":{PREFIX}"):
+        elif line.startswith(":") and is_own(verb[1:]):
             found[ChainId(table, verb[1:])] = []
         elif verb in ("-A", "-I"):
             chain, _, rule = rest.partition(" ")
-            if is_ours(chain):
+            if is_own(chain):
                 found.setdefault(ChainId(table, chain), []).append(rule)
-            elif chain in BUILT_IN and OUR_JUMP.search(rule):
+            elif chain in BUILT_IN and (jump := OUR_JUMP.search(rule)) and is_own(jump[1]):
                 jumps = found.setdefault(ChainId(table, chain), [])
                 jumps.insert(0 if verb == "-I" else len(jumps), rule)
     return {chain: tuple(rules) for chain, rules in found.items()}

@@ -20,17 +20,17 @@ NOT_A_SERVICES: Final = "-m conntrack ! --ctstate DNAT "
 MASQUERADE: Final = "-j MASQUERADE --random-fully"
 
 
-def egress_jumps(plan: NodePlan, unless: str = "") -> Rules:
+def egress_jumps(plan: NodePlan, unless: str = "", chain: ChainId = CHAIN) -> Rules:
     """The rules of POSTROUTING for what comes from pods and nobody translated; `unless` is a further match."""
     if plan.egress is None:
         return ()
     pods = (f"-i {plan.pods} ",) if isinstance(plan.pods, str) else tuple(_match("-s", one) for one in plan.pods or ())
-    return tuple(f"{match}{NOT_A_SERVICES}{unless}-j {CHAIN.chain}" for match in pods)
+    return tuple(f"{match}{NOT_A_SERVICES}{unless}-j {chain.chain}" for match in pods)
 
 
-def egress_chain(plan: NodePlan) -> dict[ObjectId, Content]:
+def egress_chain(plan: NodePlan, chain: ChainId = CHAIN) -> dict[ObjectId, Content]:
     """The chain that they lead to; nothing where pods keep their address."""
-    return {CHAIN: tuple(_rules(plan))} if plan.egress else {}
+    return {chain: tuple(_rules(plan))} if plan.egress else {}
 
 
 def _rules(plan: NodePlan) -> Iterator[str]:

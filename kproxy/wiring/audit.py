@@ -183,7 +183,7 @@ def _ipvs(family: Family) -> Standing | None:
     return found if found.frontends else None
 
 
-def _has_ipvs(_family: Family) -> bool:
+def has_ipvs(_family: Family) -> bool:
     """Whether the kernel has IPVS already (asking it by netlink would load the module), and the backend's link."""
     return bool(read_ip_vs()) and link_addresses(VIP_LINK) is not None
 
@@ -194,12 +194,10 @@ def _has_tables(family: Family) -> bool:
         variant = find_tools(family, process.run, read_proc).variant
     except UnsupportedHost:
         return False
-    tables = set(read_proc(LEGACY_TABLES[family]).split())
-    return not _has_ipvs(family) and (variant is Variant.NFT or tables >= {"nat", "filter"})
+    return variant is Variant.NFT or set(read_proc(LEGACY_TABLES[family]).split()) >= {"nat", "filter"}
 
 
-MAY_STAND: Final[Mapping[str, Callable[[Family], bool]]] = {"ipvs": _has_ipvs, "iptables": _has_tables}
-"""The IPVS backend has a link of its own, and chains with the names of the iptables backend's."""
+MAY_STAND: Final[Mapping[str, Callable[[Family], bool]]] = {"ipvs": has_ipvs, "iptables": _has_tables}
 MODES: Final[Mapping[str, Callable[[Family], Standing | None]]] = {
     "iptables": _iptables,
     "nftables": _nftables,

@@ -7,30 +7,59 @@ IPVS still carries connections through stays for as long as these do, but no lon
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
 
 from kproxy.agent import State
+from kproxy.core.chains import IPVS_PREFIX, PREFIX
 from kproxy.core.leftovers import OURS
 from kproxy.core.values import Family
 from kproxy.effects import process
-from kproxy.effects.leftovers import Chains, Remains, Table
+from kproxy.effects.leftovers import Chains, Remains, Table, named_link
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.xtables import read_proc, standing_tools
-from kproxy.errors import KproxyError, ObserveFailed
+from kproxy.errors import KproxyError
+from kproxy.ports import Carrier
+from kproxy.wiring.audit import has_ipvs
+from kproxy.wiring.backends import find_backend
+from kproxy.wiring.cleanup import Known
 from kproxy.wiring.switching import unlike
 
-AGAIN_S = 2.0
-"""How soon it is tried again to find the new rules as they are wanted, or the old connections gone."""
+AGAIN_S: Final = 2.0
+"""How soon it is looked again whether the new rules are as they are wanted, or the old connections gone."""
+IPVS: Final = "ipvs"
+_IPTABLES_CHAIN: Final = f"{PREFIX}(?!{IPVS_PREFIX.removeprefix(PREFIX)})\\S+"
+OF_IPTABLES: Final = msgspec.structs.replace(
+    OURS, chains=re.compile(f"\\S+ {_IPTABLES_CHAIN}"), entries=re.compile(_IPTABLES_CHAIN)
+)
+BEFORE_IPVS: Final = msgspec.structs.replace(
+    OURS, chains=re.compile(f"mangle {IPVS_PREFIX}\\S+"), entries=re.compile(f"{IPVS_PREFIX}\\S+")
+)
+"""The chains that give packets their marks. The others keep a VIP from leading to the host's own services."""
 
 
 def predecessors(backend: str, families: Iterable[Family] = tuple(Family)) -> Iterator[Remains]:
-    """Where rules of another backend than this may stand."""
+    """What of other backends than this only new connections need: it may go at once."""
     for family in families:
-        if backend == "nftables":
-            yield from (Chains(OURS, tools) for tools in standing_tools(family, process.run, read_proc))
-        elif backend == "iptables":
+        for tools in standing_tools(family, process.run, read_proc):
+            if backend != "iptables":
+                yield Chains(OF_IPTABLES, tools)
+            if backend != IPVS:
+                yield Chains(BEFORE_IPVS, tools)
+        if backend != "nftables":
             yield Table(OURS.table, family)
+
+
+def carriers(backend: str, families: Iterable[Family] = tuple(Family)) -> Iterator[Remains]:
+    """What of other backends established connections go through."""
+    if backend != IPVS and has_ipvs(Family.IPV4):
+        yield from (Known(find_backend(IPVS), family) for family in families)
+        yield named_link(OURS.link)
 
 
 class Predecessors:
@@ -56,18 +85,20 @@ class Predecessors:
     def _run(self) -> None:
         backend = self._state().backend.name
         try:
-            found = [one for one in predecessors(backend) if one.find()]
-            if found and self._is_verified():
-                for one in found:
-                    self._remove(one)
+            at_once = [one for one in predecessors(backend) if one.find()]
+            carrying = [one for one in carriers(backend) if one.find()]
+            if (at_once or carrying) and self._is_verified():
+                self._remove(at_once)
+                if carrying and self._are_connections_done():
+                    self._remove(carrying)
         except (KproxyError, OSError) as error:
             self._log.warning("what another backend left may stand: kproxy cleanup removes it", error=str(error))
 
-    def _remove(self, one: Remains) -> None:
-        lines = one.find()
-        if lines:
-            one.remove()
-            self._log.info("removed what another backend of kproxy had left", count=len(lines), first=lines[0])
+    def _remove(self, remains: Sequence[Remains]) -> None:
+        for one in remains:
+            if lines := one.find():
+                one.remove()
+                self._log.info("removed what another backend of kproxy had left", count=len(lines), first=lines[0])
 
     def _is_verified(self) -> bool:
         """Wait until the agent's rules read back as they are wanted; False when the agent ends before."""
@@ -86,10 +117,35 @@ class Predecessors:
                 return f"{family.label} is not compiled yet"
             kernel = state.backend.open(family)
             try:
-                if found := unlike(state.backend, family, kernel, side.world.compiled.document):
-                    return f"{family.label}: {found}"
-            except ObserveFailed as error:
-                return str(error)
+                found = unlike(state.backend, family, kernel, side.world.compiled.document)
             finally:
                 kernel.close()
+            if found:
+                return f"{family.label}: {found}"
         return ""
+
+    def _are_connections_done(self) -> bool:
+        """Wait until IPVS carries no connection of ours, or for as long as they may drain; False when the agent ends.
+
+        They pass it by their own entries; new ones never come so far, for they are translated before.
+        """
+        drain_s = self._state().settings.ipvs.drain_s
+        deadline = time.monotonic() + drain_s
+        while left := sum(map(connections, Family)):
+            if time.monotonic() >= deadline:
+                self._log.warning("connections of the IPVS backend are ended", connections=left, after_s=drain_s)
+                break
+            if self._said.is_due("draining", 0.0):
+                self._log.info("connections of the IPVS backend may finish", connections=left, within_s=drain_s)
+            if self._ended.wait(AGAIN_S):
+                return False
+        return True
+
+
+def connections(family: Family) -> int:
+    """How many connections the IPVS backend's virtual servers have."""
+    kernel = find_backend(IPVS).open(family)
+    try:
+        return kernel.connections() if isinstance(kernel, Carrier) else 0
+    finally:
+        kernel.close()

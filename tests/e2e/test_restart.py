@@ -47,9 +47,11 @@ table inet gap {
 
 
 @contextmanager
-def connections(machine: Machine, address: str, port: int) -> Iterator[Callable[[], dict[str, Any]]]:
-    """New connections at PER_SECOND from a machine; the function ends them and returns what came of them."""
-    program = (sys.executable, "-E", "-s", "-S", str(steady.__file__), address, str(port), str(PER_SECOND))
+def connections(
+    machine: Machine, address: str, port: int, per_second: int = PER_SECOND
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """New connections at a pace from a machine; the function ends them and returns what came of them."""
+    program = (sys.executable, "-E", "-s", "-S", str(steady.__file__), address, str(port), str(per_second))
     command = machine.command(program)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -16,7 +16,7 @@ import pytest
 
 from lab.agent import KPROXY, Entry
 from lab.machine import PYTHON, Machine
-from lab.topology import NODE_IPS, Lab
+from lab.topology import NODE_IPS, PORTS, Lab
 from tests.e2e import flowing
 from tests.e2e.pages import until
 from tests.e2e.test_restart import (
@@ -28,6 +28,8 @@ from tests.e2e.test_restart import (
     dropped_by_the_machine,
 )
 from tests.e2e.world import (
+    FAMILIES,
+    Vip,
     World,
     config_text,
     endpoint,
@@ -41,10 +43,11 @@ from tests.e2e.world import (
 
 pytestmark = pytest.mark.root
 
-OTHER = {"nftables": "iptables", "iptables": "nftables"}
-FLOWING_PORT, FLOWS = 9090, 20
+FRONT, FLOWING_PORT, FLOWS = 81, 9090, 10
+"""Of connections with data: the Service's port, the endpoints', and how many there are."""
 REMOVED = "removed what another backend of kproxy had left"
 BESIDE = "another backend's rules stand beside the old ones"
+MAY_FINISH = "connections of the IPVS backend may finish"
 KEPT = "configuration changed, but the old one stays in force"
 SWITCH_S = 120.0
 
@@ -62,28 +65,30 @@ def started(machine: Machine, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def listen(lab: Lab, stack: ExitStack) -> None:
+    """Let every endpoint echo until the stack ends."""
+    for server in (lab.pod_here, lab.pod_there, lab.node_b):
+        stack.enter_context(started(server, "serve", str(FLOWING_PORT)))
+
+
 @contextmanager
-def flows(lab: Lab, address: str, port: int) -> Iterator[Callable[[], list[Any]]]:
+def talking(lab: Lab, address: str) -> Iterator[Callable[[], list[Any]]]:
     """Connections with data from outside; the function ends them and returns how many lines came back on each."""
-    with ExitStack() as stack:
-        for server in (lab.pod_here, lab.pod_there, lab.node_b):
-            stack.enter_context(started(server, "serve", str(FLOWING_PORT)))
-        process = stack.enter_context(started(lab.outside, "talk", address, str(port), str(FLOWS)))
+    with started(lab.outside, "talk", address, str(FRONT), str(FLOWS)) as process:
         yield lambda: json.loads(process.communicate(timeout=PATIENCE_S)[0])
 
 
-@contextmanager
-def serving(backend: str, family: int, folder: Path) -> Iterator[tuple[World, int, int]]:
-    """A node with two Services, and their NodePorts: one that answers and closes, one over which data flow."""
+def serve(node: World, family: int) -> tuple[Vip, Vip]:
+    """Two Services of type NodePort: one that answers and closes, and one, on port 81, over which data flow."""
     short, long = fresh_vip(), fresh_vip()
-    with world(backend, folder, by_mode=True) as node:
-        ends = [endpoint(address) for address in everywhere(family)]
-        node.put(
-            "short", family, service("short", short, family, type="NodePort"), endpoint_slice("short", family, *ends)
-        )
-        slices = endpoint_slice("long", family, *ends, port=FLOWING_PORT)
-        node.put("long", family, service("long", long, family, type="NodePort"), slices)
-        yield node, short.node_port, long.node_port
+    ends = [endpoint(address) for address in everywhere(family)]
+    for name, vip, port, target in (("short", short, 80, PORTS[0]), ("long", long, FRONT, FLOWING_PORT)):
+        own = {"name": "main", "port": port, "protocol": "TCP", "nodePort": vip.node_port}
+        objects = service(name, vip, family, type="NodePort", ports=[own])
+        named = f"{name}-{FAMILIES[family].lower()}"
+        objects["metadata"]["name"] = named
+        node.put(named, family, objects, endpoint_slice(named, family, *ends, port=target))
+    return short, long
 
 
 def configure(node: World, **settings: Any) -> None:
@@ -103,20 +108,15 @@ def wait_for(node: World, since: int, event: str, count: int = 1) -> list[Entry]
     return [one for one in heard if one["event"] == event]
 
 
-def removals(mode: str) -> int:
-    """How many parts another backend's rules are removed in: tables, or the chains of both families."""
-    return {"nftables": 2, "iptables": 2}[mode]
-
-
-def switch(node: World, mode: str) -> None:
-    """Change the backend, and wait until nothing is left of the one before."""
+def switch(node: World, mode: str, **settings: Any) -> None:
+    """Change the backend, and wait until nothing is left of the one before in either family."""
     since = len(node.agent.entries)
-    configure(node, mode=mode)
-    wait_for(node, since, REMOVED, removals(mode))
+    configure(node, mode=mode, **settings)
+    wait_for(node, since, REMOVED, 2)
 
 
 def standing(node: World) -> set[str]:
-    """Which backends of ours have rules here."""
+    """Which backends of ours have rules here, of those that this kernel can."""
     found = set()
     if "KPROXY-" in node.lab.node.run("iptables-save") + node.lab.node.run("ip6tables-save"):
         found.add("iptables")
@@ -166,9 +166,13 @@ def test_a_backend_that_cannot_be_had_leaves_the_old_one_in_force_and_followed(t
 
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 def test_no_connection_is_lost_while_the_backend_is_changed_there_and_back(family: int, tmp_path: Path) -> None:
-    with serving("nftables", family, tmp_path) as (node, short, long), flows(node.lab, NODE_IPS[family], long) as end:
-        lost, dropped_before = count_first_packets(node.lab, short), dropped_by_the_machine()
-        with connections(node.lab.outside, NODE_IPS[family], short) as finish:
+    with ExitStack() as stack:
+        node = stack.enter_context(world("nftables", tmp_path, by_mode=True))
+        listen(node.lab, stack)
+        short, long = serve(node, family)
+        end = stack.enter_context(talking(node.lab, long.cluster[family]))
+        lost, dropped_before = count_first_packets(node.lab, short.node_port), dropped_by_the_machine()
+        with connections(node.lab.outside, NODE_IPS[family], short.node_port) as finish:
             until(lambda: counted(node.lab.outside) >= PER_SECOND)
             for mode in ("iptables", "nftables"):
                 switch(node, mode)
@@ -177,6 +181,87 @@ def test_no_connection_is_lost_while_the_backend_is_changed_there_and_back(famil
         assert seen["results"].keys() == {"answered"}, seen
         assert seen["results"]["answered"] >= int(PER_SECOND * seen["took_s"]), seen
         until(lambda: lost() <= dropped_by_the_machine() - dropped_before)
-        came = end()
-        assert len(came) == FLOWS
-        assert all(isinstance(lines, int) and lines > 1 for lines in came), came
+        all_flowed(end())
+
+
+def all_flowed(came: Sequence[Any]) -> None:
+    assert len(came) == FLOWS
+    assert all(isinstance(lines, int) and lines > 1 for lines in came), came
+
+
+DRAIN_S = 300.0
+SLOWLY = 20
+"""New connections a second that the other kernel, on its one emulated processor, has time for."""
+FIRST_PACKETS = ("-p", "tcp", "--syn", "-j", "ACCEPT", "-m", "comment", "--comment", "first-packets", "--dport")
+
+
+def count_by_legacy(lab: Lab, port: int) -> Callable[[], int]:
+    """As `count_first_packets`, where there is no nf_tables."""
+    ends = dict.fromkeys((lab.pod_here, lab.pod_there, lab.node_b), ("PREROUTING", PORTS[0]))
+    ends[lab.outside] = ("OUTPUT", port)
+    for machine, (chain, at) in ends.items():
+        machine.sysctl({"net/ipv4/tcp_max_tw_buckets": "0"})
+        for program in ("iptables-legacy", "ip6tables-legacy"):
+            machine.run(program, "-t", "mangle", "-A", chain, *FIRST_PACKETS, str(at))
+
+    def lost() -> int:
+        return counted_by_legacy(lab.outside) - sum(map(counted_by_legacy, (lab.pod_here, lab.pod_there, lab.node_b)))
+
+    return lost
+
+
+def counted_by_legacy(machine: Machine) -> int:
+    saved = "".join(
+        machine.run(program, "-c", "-t", "mangle") for program in ("iptables-legacy-save", "ip6tables-legacy-save")
+    )
+    return sum(int(line[1:].partition(":")[0]) for line in saved.splitlines() if "first-packets" in line)
+
+
+def of_ipvs(node: World) -> list[str]:
+    """What stands of the IPVS backend."""
+    run = node.lab.node.run
+    chains = [line for tool in ("iptables-legacy-save", "ip6tables-legacy-save") for line in run(tool).splitlines()]
+    return [
+        *run("ipvsadm", "-S", "-n").splitlines(),
+        *(line for line in chains if "KPROXY-IPVS-" in line),
+        *(line for line in run("ipset", "save").splitlines() if "KPROXY-" in line),
+        *(line for line in run("ip", "-o", "link").splitlines() if "kproxy-ipvs0" in line),
+    ]
+
+
+def of_iptables(node: World) -> list[str]:
+    """What stands of the iptables backend."""
+    saved = node.lab.node.run("iptables-legacy-save") + node.lab.node.run("ip6tables-legacy-save")
+    return [line for line in saved.splitlines() if "KPROXY-" in line and "KPROXY-IPVS-" not in line]
+
+
+@pytest.mark.ipvs
+def test_no_connection_is_lost_on_the_way_to_ipvs_and_back(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        node = stack.enter_context(world("iptables", tmp_path, by_mode=True, legacy=True))
+        listen(node.lab, stack)
+        served = [(family, *serve(node, family)) for family in range(2)]
+        before = [stack.enter_context(talking(node.lab, long.cluster[family])) for family, _, long in served]
+        lost = count_by_legacy(node.lab, 80)
+        coming = [
+            stack.enter_context(connections(node.lab.outside, short.cluster[family], 80, SLOWLY))
+            for family, short, _ in served
+        ]
+        until(lambda: counted_by_legacy(node.lab.outside) >= SLOWLY)
+        switch(node, "ipvs")
+        assert (bool(of_ipvs(node)), of_iptables(node)) == (True, [])
+        for end in before:
+            all_flowed(end())
+        meanwhile = [stack.enter_context(talking(node.lab, long.cluster[family])) for family, _, long in served]
+        since = len(node.agent.entries)
+        configure(node, mode="iptables")
+        (waits,) = wait_for(node, since, MAY_FINISH)
+        assert waits["connections"] >= len(served) * FLOWS
+        for finish in coming:
+            seen = finish()
+            assert seen["results"].keys() == {"answered"}, seen
+        for end in meanwhile:
+            all_flowed(end())
+        until(lambda: lost() == 0)
+        node.agent.wait(lambda _: not of_ipvs(node), "that nothing is left of IPVS", since, DRAIN_S)
+        assert of_iptables(node)
