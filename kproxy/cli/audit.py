@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kproxy.audit.report import lines, plain
-from kproxy.cli.options import CONFIG, FAMILY, FILES, FURTHER, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.options import CONFIG, FAMILY, FILES, FURTHER, INSTANCE, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
 from kproxy.cli.output import emit, note
 from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
@@ -18,7 +18,7 @@ CLEAN, DIFFERENT = 0, 1
 
 
 @click.command()
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @click.option(
     "--proxy",
     type=click.Choice(["kproxy", "kube-proxy"]),

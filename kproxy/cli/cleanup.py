@@ -7,33 +7,40 @@ from collections.abc import Sequence
 
 import click
 
+from kproxy.cli.options import INSTANCE, asked
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
+from kproxy.core.instance import instance_named
 from kproxy.effects.leftovers import Remains
 from kproxy.errors import ApplyRejected, KproxyError
 from kproxy.wiring.cleanup import all_remains
 from kproxy.wiring.local import take_name
+from kproxy.wiring.question import Asked
 
 
 @click.command()
+@asked(INSTANCE)
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be removed, and remove nothing.")
 @click.option("--kube-proxy", is_flag=True, help="Also what kube-proxy left, in iptables, ipvs and nftables modes.")
 @click.option("--keep-ours", is_flag=True, help="Leave kproxy's own rules in force; for a node that it has taken over.")
 @verbose
-def cleanup(only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
+def cleanup(question: Asked, only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
     """Remove what kproxy left in this kernel. Needs root.
 
     First everything that is to go is printed, one line each, as the command that would remove it. Rules, sets, links
     and virtual servers of anyone else are left alone, and so are sysctls. Services do not work afterwards until a proxy
-    runs again. While an agent runs, its own rules are not removed: it would write them anew.
+    runs again. While an agent runs, its own rules are not removed: it would write them anew. With --instance only that
+    agent's own are meant, without it only those of the agent without a name.
 
     \b
     Examples:
       kproxy cleanup --plan
       kproxy cleanup --kube-proxy
       kproxy cleanup --kube-proxy --keep-ours
+      kproxy cleanup --instance edge
     """  # noqa: D301 - click's mark for lines that stay as they are
-    remains = all_remains(ours=not keep_ours, kube_proxy=kube_proxy)
+    instance = instance_named(question.instance)
+    remains = all_remains(ours=not keep_ours, kube_proxy=kube_proxy, instance=instance)
     lines = _lines(remains)
     for line in lines:
         click.echo(line)
@@ -45,7 +52,7 @@ def cleanup(only_plan: bool, kube_proxy: bool, keep_ours: bool) -> None:
     elif keep_ours and not only_plan:
         _remove(remains, len(lines))
     elif not only_plan:
-        with contextlib.closing(take_name()):
+        with contextlib.closing(take_name(instance.local_name)):
             _remove(remains, len(lines))
 
 

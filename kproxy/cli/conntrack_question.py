@@ -13,7 +13,7 @@ from conntrack.query import Nat, Query, Seen, client_of, endpoint_of, look, prot
 from conntrack.services import NO_SERVICES, Services, index
 from conntrack.table import Table
 from conntrack.wire import Reader
-from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FILES, KUBECONFIG, NODE_IP, NODE_NAME, asked
+from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FILES, INSTANCE, KUBECONFIG, NODE_IP, NODE_NAME, asked
 from kproxy.cli.output import note
 from kproxy.core.host import Host
 from kproxy.core.plan import NodePlan
@@ -30,7 +30,7 @@ SOURCE = click.option(
     metavar="kubernetes|DIR",
     help="Where Services come from: an API server, or a directory of manifests. Default: addresses stay plain.",
 )
-SOURCE_OPTIONS = asked(FILES, SOURCE, KUBECONFIG, CONFIG, BACKEND_OFFLINE, NODE_NAME, NODE_IP)
+SOURCE_OPTIONS = asked(FILES, SOURCE, KUBECONFIG, CONFIG, BACKEND_OFFLINE, INSTANCE, NODE_NAME, NODE_IP)
 
 FILTERS: tuple[Callable[[F], F], ...] = (
     click.option("--service", metavar="NAMESPACE/NAME", help="Only flows to this Service. Needs -f or --source."),

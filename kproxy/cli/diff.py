@@ -12,6 +12,7 @@ from kproxy.cli.options import (
     FAMILY,
     FILES,
     FURTHER,
+    INSTANCE,
     KUBECONFIG,
     NODE_IP,
     NODE_NAME,
@@ -24,7 +25,7 @@ from kproxy.cli.verbosity import verbose
 from kproxy.core.document import diff as difference
 from kproxy.report.changes import Mark, marked, summary
 from kproxy.wiring.asked import look_into
-from kproxy.wiring.backends import choose, close_all
+from kproxy.wiring.backends import choose, close_all, finder
 from kproxy.wiring.offline import compile_families, plan_families, plans_of
 from kproxy.wiring.question import Asked
 
@@ -33,7 +34,7 @@ COLOURS: Mapping[Mark, str | None] = {Mark.ADDED: "green", Mark.REMOVED: "red", 
 
 
 @click.command()
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_LIVE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @verbose
 def diff(question: Asked) -> int:
     """Show what run would change in this kernel now; nothing is changed. Needs root.
@@ -54,7 +55,7 @@ def _diff(question: Asked) -> int:
     subject = look_into(question)
     for remark in subject.remarks:
         note(remark)
-    chosen = choose(subject.backend_name(question), question.families)
+    chosen = choose(subject.backend_name(question), question.families, finder(subject.instance))
     try:
         for family, reason in chosen.missing.items():
             note(f"{family.label} is left out: {reason}")

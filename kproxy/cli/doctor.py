@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kproxy.cli.options import BACKEND_LIVE, CONFIG, KUBECONFIG, NODE_NAME, asked
+from kproxy.cli.options import BACKEND_LIVE, CONFIG, INSTANCE, KUBECONFIG, NODE_NAME, asked
 from kproxy.cli.output import emit, note, width
 from kproxy.cli.verbosity import verbose
 from kproxy.core.doctor import Status, judge
@@ -17,7 +17,7 @@ COLOURS = {Status.FAILURE: "red", Status.WARNING: "yellow"}
 
 
 @click.command()
-@asked(KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME)
+@asked(KUBECONFIG, BACKEND_LIVE, INSTANCE, CONFIG, NODE_NAME)
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="The form."
 )

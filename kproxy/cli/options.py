@@ -79,9 +79,15 @@ BACKEND_OFFLINE = click.option(
     metavar="NAME",
     help="iptables or nftables. Default: the configuration's mode, else nftables.",
 )
+INSTANCE = click.option(
+    "--instance",
+    default="",
+    metavar="NAME",
+    help="The agent for Services whose label service-proxy-name is NAME. Default: the configuration's, else without.",
+)
 SERVICE = click.option("--service", metavar="NAMESPACE/NAME", help="Only this Service.")
 
-_FIELDS = {"files", "source", "config", "kubeconfig", "backend", "node_name", "node_ips", "family"}
+_FIELDS = {"files", "source", "config", "kubeconfig", "backend", "instance", "node_name", "node_ips", "family"}
 
 
 def asked(*options: Callable[[F], F]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

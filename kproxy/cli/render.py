@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import click
 
-from kproxy.cli.options import BACKEND_OFFLINE, CONFIG, FAMILY, FILES, FURTHER, NODE_IP, NODE_NAME, SERVICE, asked
+from kproxy.cli.options import (
+    BACKEND_OFFLINE,
+    CONFIG,
+    FAMILY,
+    FILES,
+    FURTHER,
+    INSTANCE,
+    NODE_IP,
+    NODE_NAME,
+    SERVICE,
+    asked,
+)
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.wiring.asked import look_into, narrowed, service_key
@@ -13,7 +24,7 @@ from kproxy.wiring.question import Asked
 
 
 @click.command()
-@asked(FILES, FURTHER, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, BACKEND_OFFLINE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @SERVICE
 @verbose
 def render(question: Asked, service: str | None) -> None:

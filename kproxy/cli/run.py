@@ -12,7 +12,7 @@ import click
 
 from kproxy.agent import Agent
 from kproxy.cli.kube_proxy import KubeProxyCommand, kube_proxy_flags
-from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.options import BACKEND_LIVE, CONFIG, FAMILY, INSTANCE, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
 from kproxy.cli.session import INTERRUPTED, Session
 from kproxy.cli.verbosity import verbose
 from kproxy.config import Config
@@ -36,7 +36,7 @@ class Overdue(BaseException):
 
 
 @click.command(cls=KubeProxyCommand)
-@asked(SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(SOURCE, KUBECONFIG, BACKEND_LIVE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @kube_proxy_flags
 @click.option("--once", is_flag=True, help="Sync once, then end: exit code 0 if the rules are in force.")
 @click.option(
@@ -61,6 +61,7 @@ def run(session: Session, question: Asked, once: bool, init_only: bool, log_form
       kproxy run
       kproxy run --config /var/lib/kube-proxy/config.conf --node-name worker-1
       kproxy run --source manifests/ --backend iptables --node-name node-a
+      kproxy run --instance edge --config edge.yaml
       kproxy run --init-only
     """  # noqa: D301 - click's mark for lines that stay as they are
     config: Config | None

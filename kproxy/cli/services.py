@@ -12,6 +12,7 @@ from kproxy.cli.options import (
     FAMILY,
     FILES,
     FURTHER,
+    INSTANCE,
     KUBECONFIG,
     NODE_IP,
     NODE_NAME,
@@ -51,7 +52,7 @@ class Seen(Value, frozen=True):
 
 
 @click.command()
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @SERVICE
 @output_option("json", "yaml", "wide")
 @verbose
@@ -74,7 +75,7 @@ def services(question: Asked, service: str | None, output: str | None) -> None:
 
 
 @click.command()
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @SERVICE
 @output_option("json", "yaml")
 @verbose

@@ -8,18 +8,22 @@ from typing import Any
 
 import click
 
+from kproxy.cli.options import INSTANCE, asked
 from kproxy.cli.output import emit, heading, note, output_option, table
 from kproxy.cli.verbosity import verbose
+from kproxy.core.instance import instance_named
 from kproxy.wiring.local import ask
+from kproxy.wiring.question import Asked
 
 UNHEALTHY = 1
 HEADINGS = ("FAMILY", "LAST SYNC", "TOOK", "PENDING", "SERVICES", "ENDPOINTS", "OBJECTS", "SYNCS", "FAILED", "DRIFTED")
 
 
 @click.command()
+@asked(INSTANCE)
 @output_option("json", "yaml")
 @verbose
-def status(output: str | None) -> int:
+def status(question: Asked, output: str | None) -> int:
     """Ask the agent of this node how it is: backend, age of the last sync, what waits, counts, errors, drift.
 
     The exit code is 1 if it is not healthy, not ready or does not run.
@@ -27,10 +31,10 @@ def status(output: str | None) -> int:
     \b
     Examples:
       kproxy status
-      kproxy status -o json
+      kproxy status --instance edge -o json
       kubectl -n kube-system exec ds/kproxy -- kproxy status
     """  # noqa: D301 - click's mark for lines that stay as they are
-    found = json.loads(ask("/debug/status"))
+    found = json.loads(ask("/debug/status", instance_named(question.instance).local_name))
     if output:
         emit(found, output)
     else:
@@ -40,7 +44,8 @@ def status(output: str | None) -> int:
 
 def _print(found: Mapping[str, Any]) -> None:
     words = ["ready" if found["ready"] else "not ready yet", "healthy" if found["healthy"] else "NOT HEALTHY"]
-    heading(f"Node {found['node']}, backend {found['backend']}: {', '.join(words)}")
+    named = f", instance {found['instance']}" if found["instance"] else ""
+    heading(f"Node {found['node']}{named}, backend {found['backend']}: {', '.join(words)}")
     click.echo(f"kproxy {found['version']}, process {found['pid']} since {found['started']}, source {found['source']}")
     for place in found["listeners"]:
         click.echo(f"serves {place}")

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import click
 
-from kproxy.cli.options import BACKEND_LIVE, CONFIG, FILES, FURTHER, KUBECONFIG, NODE_IP, NODE_NAME, SOURCE, asked
+from kproxy.cli.options import (
+    BACKEND_LIVE,
+    CONFIG,
+    FILES,
+    FURTHER,
+    INSTANCE,
+    KUBECONFIG,
+    NODE_IP,
+    NODE_NAME,
+    SOURCE,
+    asked,
+)
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.errors import KproxyError
@@ -29,7 +40,7 @@ STANDARD_OUTPUT = "-"
 
 
 @click.command("support-bundle")
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_LIVE, CONFIG, NODE_NAME, NODE_IP)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_LIVE, INSTANCE, CONFIG, NODE_NAME, NODE_IP)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator
 
-from kproxy.config.listeners import Listener, healthz_listener, metrics_listener
+from kproxy.config.listeners import Listener, healthz_listener, metrics_listener, without_address
 from kproxy.config.load import Config
 from kproxy.core.host import PRIMARY, LocalDetection
 from kproxy.core.networks import of_family
@@ -126,6 +126,17 @@ def _one_place(config: Config) -> Iterator[Finding]:
         yield Finding("metricsBindAddress", text, "give them different ports")
 
 
+def _instance(config: Config) -> Iterator[Finding]:
+    """What an instance does not have by itself, and a backend that serves one agent on a node only."""
+    for field in without_address(config):
+        text = f"unset, so {config.instance} does not serve it: the default address is that of the agent without a name"
+        yield Finding(field, text, 'give an address with a port of its own, or ""')
+    if config.instance and config.proxy.mode == "ipvs":
+        yield Finding(
+            "mode", "ipvs serves one agent on a node, which is the one without a name", "use nftables or iptables"
+        )
+
+
 def _gap(config: Config) -> Iterator[Finding]:
     """kube-proxy's default of a second, written out by most installers, slows every change down."""
     pacing = config.pacing_for(config.proxy.mode or "iptables")
@@ -141,6 +152,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _bind_address,
     _exposed,
     _one_place,
+    _instance,
     _gap,
 )
 

@@ -255,6 +255,11 @@ class KproxyConfiguration(Value, frozen=True):
     metrics_bind_address: Annotated[
         str | None, forms.OWN_LISTENER, doc("Overrides metricsBindAddress; empty text opens none.")
     ] = field(name="metricsBindAddress", default=None)
+    instance: Annotated[
+        str,
+        forms.INSTANCE,
+        doc("Serve the Services whose label service-proxy-name is this, beside the agents of other names on the node."),
+    ] = ""
     egress_masquerade: EgressMasquerade = field(name="egressMasquerade", default=EgressMasquerade())
 
 

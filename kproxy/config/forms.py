@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from kproxy.config.yamltree import Plain
 from kproxy.core.host import PRIMARY
+from kproxy.core.instance import ALLOWED
+from kproxy.core.instance import NAME as INSTANCE_NAME
 from kproxy.core.values import Network, Value, canonical_address
 
 MAX_DURATION_S = (2**63 - 1) / 1e9
@@ -167,6 +169,13 @@ def _listener(value: Plain) -> str | None:
     return text
 
 
+def _instance(value: Plain) -> str:
+    text = _text(value)
+    if text and not INSTANCE_NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
 def _own_listener(value: Plain) -> str:
     return _listener(value) or ""
 
@@ -210,6 +219,7 @@ INTERFACE = Form("the name of an interface, 1 to 15 characters", lambda value: _
 INTERFACE_PREFIX = Form("how interface names begin, 1 to 14 characters", lambda value: _interface(value, 14))
 ADDRESS = Form("an IP address", _address)
 LISTENER = Form('IP:port such as "127.0.0.1:10249" or "[::1]:10249"', _listener)
+INSTANCE = Form(f"empty, or {ALLOWED}", _instance)
 OWN_LISTENER = Form('IP:port such as "127.0.0.1:10249", or "" to open none', _own_listener)
 PORT_RANGE = Form('a port range such as "30000-32767"', _port_range)
 VERSION = Form('a version such as "1.35"', _version)

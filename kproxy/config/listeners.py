@@ -2,6 +2,7 @@
 
 Our own document's field wins, and its empty text opens nothing, which kube-proxy's cannot say; then kube-proxy's field,
 whose port may be left out; then the default of bindAddress's family (pkg/proxy/apis/config/v1alpha1/defaults.go, 1.36).
+An instance with a name has no default: there the agent without one listens.
 """
 
 from __future__ import annotations
@@ -38,20 +39,33 @@ class Listener(Value, frozen=True):
 def healthz_listener(config: Config) -> Listener | None:
     """Where health is served; None: nowhere."""
     texts = config.own.healthz_bind_address, config.proxy.healthz_bind_address
-    return _listener(texts, EVERYWHERE[":" in config.proxy.bind_address], HEALTHZ_PORT)
+    return _listener(texts, _default(config, EVERYWHERE), HEALTHZ_PORT)
 
 
 def metrics_listener(config: Config) -> Listener | None:
     """Where metrics are served; None: nowhere."""
     texts = config.own.metrics_bind_address, config.proxy.metrics_bind_address
-    return _listener(texts, LOOPBACK[":" in config.proxy.bind_address], METRICS_PORT)
+    return _listener(texts, _default(config, LOOPBACK), METRICS_PORT)
+
+
+def without_address(config: Config) -> tuple[str, ...]:
+    """The fields for which an instance has to name an address, and which name none: it is not served."""
+    fields = {
+        "healthzBindAddress": (config.own.healthz_bind_address, config.proxy.healthz_bind_address),
+        "metricsBindAddress": (config.own.metrics_bind_address, config.proxy.metrics_bind_address),
+    }
+    return tuple(name for name, texts in fields.items() if config.instance and texts == (None, ""))
+
+
+def _default(config: Config, by_family: Mapping[bool, str]) -> str:
+    return "" if config.instance else by_family[":" in config.proxy.bind_address]
 
 
 def _listener(texts: tuple[str | None, str], address: str, port: int) -> Listener | None:
     own, given = texts
-    if own == "":
-        return None
     text = own or given or address
+    if own == "" or not text:
+        return None
     match = re.fullmatch(r"(?:\[([^]]+)\]|([^][:]+)):(\d+)", text)
     if match is None:
         return Listener(canonical_address(text.removeprefix("[").removesuffix("]")), port)

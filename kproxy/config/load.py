@@ -6,11 +6,14 @@ import ipaddress
 import math
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from kproxy.config.decode import Decoded, Problem, decode
 from kproxy.config.fields import IPVS, KINDS, IPTables, KproxyConfiguration, KubeProxyConfiguration, NFTables
 from kproxy.config.yamltree import Mapping as TreeMapping
 from kproxy.config.yamltree import Position, Scalar, Tree, read_documents
 from kproxy.core.host import LocalDetection, Settings
+from kproxy.core.instance import Instance
 from kproxy.core.plan import Ipvs
 from kproxy.core.values import Value
 from kproxy.errors import ConfigError
@@ -36,6 +39,17 @@ class Config(Value, frozen=True):
     own: KproxyConfiguration = KproxyConfiguration()
     warnings: tuple[str, ...] = ()
     """What the file's author should know, each with its place."""
+
+    @property
+    def instance(self) -> Instance:
+        """Which of several agents on the node this is."""
+        return Instance(self.own.instance)
+
+    def as_instance(self, instance: Instance) -> Config:
+        """As this instance, or as it is if that is the default one."""
+        return msgspec.structs.replace(
+            self, own=msgspec.structs.replace(self.own, instance=instance.name or self.own.instance)
+        )
 
     def settings_for(self, backend: str) -> Settings:
         """The part that decides packets, for the backend of this name."""

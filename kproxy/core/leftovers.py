@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.values import Protocol, Value
 
 
@@ -37,14 +38,20 @@ class Signs(Value, frozen=True):
     """Sets whose members are the NodePorts that have virtual servers on the node's own addresses."""
 
 
-OURS: Final = Signs(
-    proxy="kproxy",
-    chains=re.compile(r"\S+ KPROXY-\S+"),
-    entries=re.compile(r"KPROXY-\S+"),
-    companions={},
-    table="kproxy",
-    link="kproxy-ipvs0",
-)
+def signs_of(instance: Instance) -> Signs:
+    """How the leavings of an instance of ours are known; only the default one can use IPVS."""
+    prefix = instance.chain_prefix
+    return Signs(
+        proxy="kproxy",
+        chains=re.compile(rf"\S+ {prefix}\S+"),
+        entries=re.compile(rf"{prefix}\S+"),
+        companions={},
+        table=instance.table,
+        link="" if instance else "kproxy-ipvs0",
+    )
+
+
+OURS: Final = signs_of(DEFAULT)
 
 _SETS: Final = (
     "KUBE-LOOP-BACK",
@@ -226,6 +233,20 @@ def virtual_servers(listed: str) -> list[VirtualServer]:
         )
         for found in SERVER.finditer(listed)
     ]
+
+
+REAL: Final = re.compile(r"^ +-> .* (\d+) +(\d+) *$")
+
+
+def carried(listed: str, servers: Collection[VirtualServer]) -> int:
+    """How many connections, active and closing, /proc/net/ip_vs counts at the real servers of these virtual servers."""
+    count, is_counted = 0, False
+    for line in listed.splitlines():
+        if found := REAL.match(line):
+            count += (int(found[1]) + int(found[2])) * is_counted
+        elif not line.startswith(" "):
+            is_counted = any(one in servers for one in virtual_servers(line))
+    return count
 
 
 def servers_of(

@@ -17,6 +17,8 @@ from conntrack.collector import Collector
 from kproxy.agent import REMIND_S, Agent, Setup
 from kproxy.config import Config
 from kproxy.config.flags import over
+from kproxy.config.listeners import without_address
+from kproxy.core.instance import Instance
 from kproxy.core.schedule import Pace
 from kproxy.effects import oom
 from kproxy.effects.logs import Logger, Recurrence
@@ -26,8 +28,8 @@ from kproxy.effects.systemd import Notifier, notifier
 from kproxy.errors import KproxyError, ObserveFailed
 from kproxy.report import news
 from kproxy.report.events import Remark
-from kproxy.wiring.backends import choose, close_all
-from kproxy.wiring.cluster import live_host, node_addresses, node_name, open_source
+from kproxy.wiring.backends import choose, close_all, finder
+from kproxy.wiring.cluster import instance_of, live_host, node_addresses, node_name, open_source
 from kproxy.wiring.front import Front
 from kproxy.wiring.local import take_name
 from kproxy.wiring.predecessors import Predecessors
@@ -60,16 +62,22 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
     cannot even start, KproxyError if another one runs here.
     """
     with ExitStack() as stack:
-        local = take_name()
+        instance = instance_of(asked, config)
+        local = take_name(instance.local_name)
         stack.callback(local.close)
         name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
         kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
         source = open_source(
-            asked.source, name, kubeconfig, asked.master, lambda kind: running.agent.setup.tell(news.WatchBegan(kind))
+            asked.source,
+            name,
+            kubeconfig,
+            asked.master,
+            lambda kind: running.agent.setup.tell(news.WatchBegan(kind)),
+            instance,
         )
-        chosen = choose(asked.backend or config.proxy.mode, asked.families)
+        chosen = choose(asked.backend or config.proxy.mode, asked.families, finder(instance))
         stack.callback(close_all, chosen.kernels.values())
-        log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name)
+        log.info("backend chosen", backend=chosen.backend.name, why=chosen.why, node=name, **of_instance(instance))
         for family, reason in chosen.missing.items():
             log.warning("family left out", family=family.label, reason=reason)
         set_conntrack(config.proxy.conntrack, log)
@@ -99,13 +107,24 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     log, systemd = setup.log, notifier()
     if reason := oom.adjust(config.proxy.oom_score_adj):
         log.debug("oomScoreAdj is not set", wanted=config.proxy.oom_score_adj, reason=reason)
-    facts = Facts(own_version(), asked.source, setup.wall(), given(asked), needs_node=asked.source == KUBERNETES)
+    instance = instance_of(asked, config)
+    facts = Facts(
+        own_version(),
+        asked.source,
+        setup.wall(),
+        given(asked),
+        needs_node=asked.source == KUBERNETES,
+        instance=instance.name,
+    )
+    for field in without_address(config.as_instance(instance)):
+        log.warning("not served, an instance has no default address", field=field)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)
 
     def ready() -> None:
         connections.look()
-        predecessors.start()
+        if not instance:
+            predecessors.start()
 
     tell = announcing(front, systemd, ready)
     cleaner = Cleaner(cleaning_news(log, tell))
@@ -115,7 +134,7 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
     predecessors = Predecessors(lambda: running.agent.state, log)
     with (
         recorder.open(),
-        front.serving(config, lambda: running.agent.state, connections),
+        front.serving(config.as_instance(instance), lambda: running.agent.state, connections),
         following(asked, config, front, running),
     ):
         front.serve_locally(local)
@@ -167,7 +186,7 @@ def following(asked: Asked, config: Config, front: Front, running: Running) -> I
             return True
         primary = node_addresses(asked.node_ips, now)
         running.agent.configure(now.settings_for(setup.backend.name), pace_of(now, setup.backend.name), primary)
-        front.configure(now)
+        front.configure(now.as_instance(instance_of(asked, now)))
         set_conntrack(now.proxy.conntrack, setup.log)
         setup.log.info("configuration changed and in force", file=path)
         return True
@@ -189,16 +208,17 @@ def not_possible(asked: Asked, before: Config, now: Config, agent: Agent, log: L
     wanted = asked.backend or now.proxy.mode
     if wanted == (asked.backend or before.proxy.mode):
         return ""
-    return prepare(Wish(wanted, now, node_addresses(asked.node_ips, now)), agent.state, log)
+    find = finder(instance_of(asked, now))
+    return prepare(Wish(wanted, now, node_addresses(asked.node_ips, now)), agent.state, log, find)
 
 
 def needs_another(asked: Asked, before: Config, now: Config) -> bool:
-    """Whether a change needs another backend, source, name or log, and so another agent."""
+    """Whether a change needs another backend, source, name, instance or log, and so another agent."""
 
     def essence(config: Config) -> tuple[object, ...]:
         proxy = config.proxy
-        backend = asked.backend or proxy.mode
-        return backend, node_name(asked.node_name, config), proxy.client_connection.kubeconfig, proxy.logging
+        backend, node = asked.backend or proxy.mode, node_name(asked.node_name, config)
+        return backend, instance_of(asked, config), node, proxy.client_connection.kubeconfig, proxy.logging
 
     return essence(before) != essence(now)
 
@@ -217,11 +237,17 @@ def given(asked: Asked) -> Mapping[str, str]:
         "master": asked.master,
         "source": asked.source,
         "backend": asked.backend,
+        "instance": asked.instance,
         "node-name": asked.node_name,
         "node-ip": ",".join(asked.node_ips),
         "family": ",".join(family.label for family in asked.families),
     }
     return {**{name: text for name, text in own.items() if text}, **asked.flags}
+
+
+def of_instance(instance: Instance) -> Mapping[str, str]:
+    """What the log says of an instance; nothing of the default one."""
+    return {"instance": instance.name} if instance else {}
 
 
 def own_version() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kproxy.config import Config
+from kproxy.core.instance import Instance
 from kproxy.core.model import NO_NAMESPACE
 from kproxy.core.plan import NodePlan
 from kproxy.core.planner import Planned
@@ -17,6 +18,7 @@ from kproxy.ports import Backend
 from kproxy.wiring.backends import OFFLINE_DEFAULT, find_backend
 from kproxy.wiring.cluster import (
     Gathered,
+    instance_of,
     live_host,
     load_config,
     node_addresses,
@@ -46,7 +48,12 @@ class Subject(Value, frozen=True):
 
     def offline_backend(self, asked: Asked) -> Backend:
         """The named backend, else the default for questions that no kernel is asked for."""
-        return find_backend(self.backend_name(asked) or OFFLINE_DEFAULT)
+        return find_backend(self.backend_name(asked) or OFFLINE_DEFAULT, self.instance)
+
+    @property
+    def instance(self) -> Instance:
+        """Whose Services and rules are meant."""
+        return self.config.instance
 
     def offline_node(self, backend: Backend) -> Node:
         """The node that manifests, Node object and options describe."""
@@ -62,6 +69,7 @@ class Subject(Value, frozen=True):
 def look_into(asked: Asked) -> Subject:
     """Read configuration and Services; ConfigError or ApiError if they cannot be had."""
     config = load_config(asked.config)
+    config = config.as_instance(instance_of(asked, config))
     name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
     gathered = _gather(asked, config, name)
     remarks = [*config.warnings, *(f"skipped: {problem}" for problem in gathered.problems)]
@@ -71,11 +79,11 @@ def look_into(asked: Asked) -> Subject:
 
 def _gather(asked: Asked, config: Config, name: str) -> Gathered:
     if asked.files:
-        return read_files(asked.files)
+        return read_files(asked.files, config.instance)
     if asked.source != KUBERNETES:
-        return read_files([asked.source])
+        return read_files([asked.source], config.instance)
     kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
-    return read_source(open_source(asked.source, name, kubeconfig))
+    return read_source(open_source(asked.source, name, kubeconfig, instance=config.instance))
 
 
 def _unknown_node(name: str, gathered: Gathered) -> str:

@@ -8,13 +8,15 @@ by what the kernel can do (its door opens), never by a version number.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.values import Family, Value
 from kproxy.errors import ConfigError, KproxyError, UnsupportedHost
-from kproxy.ports import Backend, Kernel
+from kproxy.ports import Backend, Instanced, Kernel
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -44,8 +46,32 @@ def backend_names() -> tuple[str, ...]:
     return (*OURS, *sorted(_others()))
 
 
-def find_backend(name: str) -> Backend:
-    """The backend of a name; ConfigError if there is none, or if another distribution's cannot be imported."""
+def find_backend(name: str, instance: Instance = DEFAULT) -> Backend:
+    """The backend of a name for an instance.
+
+    ConfigError if there is none, if another distribution's cannot be imported, or if it serves no instances.
+    """
+    backend = _find(name)
+    if not instance:
+        return backend
+    if not isinstance(backend, Instanced):
+        reason = "it serves one agent on a node, the one without a name"
+        raise ConfigError(f"backend {name!r} cannot be that of {instance}: {reason}; use {' or '.join(PREFERRED)}")
+    return backend.of(instance)
+
+
+def backends_of(instance: Instance) -> tuple[Backend, ...]:
+    """Every installed backend that serves this instance."""
+    every = [_find(name) for name in backend_names()]
+    return tuple(one.of(instance) for one in every if isinstance(one, Instanced)) if instance else tuple(every)
+
+
+def finder(instance: Instance) -> Find:
+    """Finds backends of an instance by name."""
+    return functools.partial(find_backend, instance=instance)
+
+
+def _find(name: str) -> Backend:
     if name in OURS:
         backend: Backend = import_module(OURS[name]).BACKEND
         return backend

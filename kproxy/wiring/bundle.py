@@ -20,6 +20,7 @@ from conntrack.stats import Tally, summarise
 from conntrack.table import Table
 from kproxy.config.encode import encode
 from kproxy.core.doctor import Facts, Status, judge
+from kproxy.core.instance import Instance
 from kproxy.core.values import Value
 from kproxy.effects import machine, process
 from kproxy.effects.network import PROC_SYS
@@ -30,8 +31,8 @@ from kproxy.report.connection_stats import Stats, finding_object, stats_object
 from kproxy.report.doctor import checks_object
 from kproxy.report.services import plan_json, view_services
 from kproxy.wiring.asked import Subject, look_into
-from kproxy.wiring.backends import choose, close_all
-from kproxy.wiring.cluster import load_config, node_name
+from kproxy.wiring.backends import choose, close_all, finder
+from kproxy.wiring.cluster import instance_of, load_config, node_name
 from kproxy.wiring.doctor import gather
 from kproxy.wiring.lint import lint_asked
 from kproxy.wiring.local import ask
@@ -85,7 +86,11 @@ def sources(asked: Asked, version: str) -> tuple[Source, ...]:
         Source("sysctls.txt", lambda: "".join(f"{line}\n" for line in _parameters())),
         Source("conntrack.json", _connections),
         *(Source(name, _program(command)) for name, command in PROGRAMS.items()),
-        *(Source(f"agent/{page.replace('/', '-')}{_ending(page)}", _page(page)) for page in PAGES if page.islower()),
+        *(
+            Source(f"agent/{page.replace('/', '-')}{_ending(page)}", _page(page, asked))
+            for page in PAGES
+            if page.islower()
+        ),
     )
 
 
@@ -153,6 +158,7 @@ def _lint(asked: Asked) -> object:
 def _config(asked: Asked) -> dict[str, object]:
     """The configuration as it is understood: what a file says beyond that is not repeated."""
     config = load_config(asked.config)
+    config = config.as_instance(instance_of(asked, config))
     return {
         "file": asked.config or "none: the defaults",
         "warnings": list(config.warnings),
@@ -194,16 +200,19 @@ def _rendered(asked: Asked, subject: Subject) -> str:
 
 def _observed(asked: Asked) -> str:
     """What of ours stands in the kernel, by the backend that is asked for, or runs, or would be chosen."""
-    chosen = choose(asked.backend or _running_backend() or load_config(asked.config).proxy.mode, asked.families)
+    config = load_config(asked.config)
+    instance = instance_of(asked, config)
+    named = asked.backend or _running_backend(instance) or config.proxy.mode
+    chosen = choose(named, asked.families, finder(instance))
     try:
         return chosen.backend.render({family: kernel.observe() for family, kernel in chosen.kernels.items()})
     finally:
         close_all(chosen.kernels.values())
 
 
-def _running_backend() -> str:
+def _running_backend(instance: Instance) -> str:
     try:
-        return str(json.loads(ask(f"{DEBUG}status"))["backend"])
+        return str(json.loads(ask(f"{DEBUG}status", instance.local_name))["backend"])
     except (KproxyError, ValueError, KeyError):
         return ""
 
@@ -253,9 +262,10 @@ def _program(command: tuple[str, ...]) -> Make:
     return make
 
 
-def _page(page: str) -> Make:
+def _page(page: str, asked: Asked) -> Make:
     def make() -> object:
-        body = ask(f"{DEBUG}{page}", max_bytes=MAX_PART_BYTES + 1)
+        instance = instance_of(asked, load_config(asked.config))
+        body = ask(f"{DEBUG}{page}", instance.local_name, MAX_PART_BYTES + 1)
         try:
             return json.loads(body)
         except ValueError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from kproxy.core.document import Change, diff
-from kproxy.core.leftovers import KUBE_PROXY, OURS, Signs
+from kproxy.core.instance import DEFAULT, Instance
+from kproxy.core.leftovers import KUBE_PROXY, Signs, signs_of
 from kproxy.core.values import Family, Value
 from kproxy.effects import process
 from kproxy.effects.leftovers import (
@@ -21,7 +22,7 @@ from kproxy.effects.leftovers import (
 from kproxy.effects.xtables import read_proc, standing_tools
 from kproxy.errors import UnsupportedHost
 from kproxy.ports import Backend
-from kproxy.wiring.backends import backend_names, find_backend
+from kproxy.wiring.backends import backends_of
 
 BY_NAME = frozenset({"iptables", "nftables"})
 """Backends whose leavings are found by name, whatever version and iptables variant wrote them."""
@@ -60,14 +61,16 @@ class Known(Value, frozen=True):
         return change
 
 
-def all_remains(*, ours: bool, kube_proxy: bool, families: Iterable[Family] = tuple(Family)) -> list[Remains]:
-    """Everything that may be left of ours, and of kube-proxy in any of its modes, as far as it is asked for."""
+def all_remains(
+    *, ours: bool, kube_proxy: bool, families: Iterable[Family] = tuple(Family), instance: Instance = DEFAULT
+) -> list[Remains]:
+    """All that may be left of an instance of ours, and of kube-proxy in any of its modes, as far as it is asked for."""
     both = tuple(families)
     found: list[Remains] = []
     if ours:
-        others = (name for name in backend_names() if name not in BY_NAME)
-        found += [Known(find_backend(name), family) for name in others for family in both]
-        found += _of(OURS, both)
+        others = (one for one in backends_of(instance) if one.name not in BY_NAME)
+        found += [Known(backend, family) for backend in others for family in both]
+        found += _of(signs_of(instance), both)
     if kube_proxy:
         found += _of(KUBE_PROXY, both)
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from kproxy.config import Config, read_config
 from kproxy.config.flags import config_of_flags, ignored, over
 from kproxy.core.host import Host
+from kproxy.core.instance import DEFAULT, Instance, instance_named
 from kproxy.core.model import Event, Kind
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Value, canonical_address, family_of
@@ -42,6 +43,11 @@ def load_config(path: str | None) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: byte {error.start} is not UTF-8 text") from error
     return read_config(text, path)
+
+
+def instance_of(asked: Asked, config: Config) -> Instance:
+    """The instance that is meant: the option's, else the configuration's; ConfigError for an impossible name."""
+    return instance_named(asked.instance) or config.instance
 
 
 def configured(asked: Asked) -> tuple[Config, tuple[str, ...]]:
@@ -81,7 +87,12 @@ def live_host(name: str, primary: tuple[str, ...]) -> Host:
 
 
 def open_source(
-    source: str, node: str, kubeconfig: str, master: str = "", began: Callable[[str], None] | None = None
+    source: str,
+    node: str,
+    kubeconfig: str,
+    master: str = "",
+    began: Callable[[str], None] | None = None,
+    instance: Instance = DEFAULT,
 ) -> Source:
     """The source of a name: `kubernetes`, or a directory of manifests; ConfigError if it cannot be used.
 
@@ -92,20 +103,20 @@ def open_source(
         from kproxy.effects.kube_client import open_server  # noqa: PLC0415
 
         try:
-            return KubernetesSource(open_server(kubeconfig, master), node, began=began)
+            return KubernetesSource(open_server(kubeconfig, master), node, began=began, instance=instance)
         except ConfigError as error:
             hint = "" if kubeconfig else "; or read manifests with --source DIR"
             raise ConfigError(f"{error}{hint}") from error
     from kproxy.effects.files import DirectorySource  # noqa: PLC0415 - only where manifests are read
 
-    return DirectorySource(source)
+    return DirectorySource(source, instance=instance)
 
 
-def read_files(paths: Sequence[str]) -> Gathered:
-    """What manifests say; ConfigError for a path that does not exist."""
+def read_files(paths: Sequence[str], instance: Instance = DEFAULT) -> Gathered:
+    """What manifests say to an instance; ConfigError for a path that does not exist."""
     from kproxy.effects.files import read_manifests  # noqa: PLC0415 - only where manifests are read
 
-    said = read_manifests(paths)
+    said = read_manifests(paths, instance)
     return Gathered(fold(Snapshot(), said.events), tuple(str(problem) for problem in said.problems))
 
 

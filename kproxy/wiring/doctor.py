@@ -28,7 +28,8 @@ from kproxy.core.doctor.facts import (
     Tool,
     Usage,
 )
-from kproxy.core.leftovers import OURS
+from kproxy.core.instance import Instance, instance_named
+from kproxy.core.leftovers import Signs, signs_of
 from kproxy.core.model import NO_NAMESPACE
 from kproxy.core.values import Family, ObjectKey
 from kproxy.effects import machine, process
@@ -37,7 +38,7 @@ from kproxy.effects.xtables import read_proc, rule_counts, standing_tools
 from kproxy.errors import ConfigError, KproxyError
 from kproxy.wiring.backends import OFFLINE_DEFAULT, PREFERRED, backend_names, find_backend
 from kproxy.wiring.cleanup import all_remains
-from kproxy.wiring.cluster import load_config, node_name, open_source, read_source
+from kproxy.wiring.cluster import instance_of, load_config, node_name, open_source, read_source
 from kproxy.wiring.local import ask, holder
 from kproxy.wiring.parameters import parameters
 from kproxy.wiring.question import KUBERNETES, Asked
@@ -49,13 +50,14 @@ TOOL_TIMEOUT_S: Final = 10.0
 
 def gather(asked: Asked) -> Facts:
     """Everything that can be seen, with the configuration and backend that are named."""
-    config, read = _config(asked.config)
+    config, read = _config(asked)
+    instance = config.instance
     capabilities = machine.effective_capabilities()
     may_program = NET_ADMIN in capabilities
     wanted = asked.backend or config.proxy.mode
-    probes = tuple(_probes(look=may_program))
-    running, agent_error = _agent()
-    remnants, remnants_error = _remnants() if may_program else ((), "")
+    probes = tuple(_probes(instance, look=may_program))
+    running, agent_error = _agent(instance)
+    remnants, remnants_error = _remnants(instance) if may_program else ((), "")
     places = tuple(_places(config))
     return Facts(
         kernel=platform.release(),
@@ -84,13 +86,15 @@ def gather(asked: Asked) -> Facts:
     )
 
 
-def _config(path: str | None) -> tuple[Config, ConfigFact | None]:
+def _config(asked: Asked) -> tuple[Config, ConfigFact | None]:
+    path, default = asked.config, Config().as_instance(instance_named(asked.instance))
     if path is None:
-        return Config(), None
+        return default, None
     try:
         config = load_config(path)
     except ConfigError as error:
-        return Config(), ConfigFact(path, str(error))
+        return default, ConfigFact(path, str(error))
+    config = config.as_instance(instance_of(asked, config))
     remarks = [(text, "see the documentation of the configuration") for text in config.warnings]
     remarks += [(f"{path}: {one.field}: {one.text}", one.remedy) for one in findings(config)]
     return config, ConfigFact(path, "", tuple(remarks))
@@ -103,22 +107,22 @@ def _cluster(asked: Asked, config: Config) -> ClusterFact | None:
         return None
     name = node_name(asked.node_name, config)
     try:
-        snapshot = read_source(open_source(KUBERNETES, name, kubeconfig)).snapshot
+        snapshot = read_source(open_source(KUBERNETES, name, kubeconfig, instance=config.instance)).snapshot
     except KproxyError as error:
         return ClusterFact(str(error))
     return ClusterFact("", len(snapshot.services), ObjectKey(NO_NAMESPACE, name) in snapshot.nodes)
 
 
-def _probes(*, look: bool) -> Iterator[Probe]:
+def _probes(instance: Instance, *, look: bool) -> Iterator[Probe]:
     for name in backend_names():
         for family in Family:
-            yield Probe(name, family.label, _obstacle(name, family) if look else "not looked at")
+            yield Probe(name, family.label, _obstacle(name, instance, family) if look else "not looked at")
 
 
-def _obstacle(name: str, family: Family) -> str:
+def _obstacle(name: str, instance: Instance, family: Family) -> str:
     """What the backend's own door says; empty if it opens."""
     try:
-        find_backend(name).open(family).close()
+        find_backend(name, instance).open(family).close()
     except (KproxyError, OSError) as error:
         return str(error)
     return ""
@@ -141,33 +145,32 @@ def _version(tool: str) -> str:
     return next((line for line in lines if line.startswith(tool)), "there, and does not tell its version")
 
 
-def _agent() -> tuple[AgentFact | None, str]:
-    pid, _ = holder()
+def _agent(instance: Instance) -> tuple[AgentFact | None, str]:
+    pid, _ = holder(instance.local_name)
     if not pid:
         return None, ""
     try:
-        status = json.loads(ask("/debug/status"))
+        status = json.loads(ask("/debug/status", instance.local_name))
         return AgentFact(pid, status["backend"], status["healthy"], status["ready"]), ""
     except (KproxyError, ValueError, KeyError) as error:
         return None, f"process {pid} holds the agent's name and does not answer as one: {error}"
 
 
-def _remnants() -> tuple[tuple[Remnant, ...], str]:
+def _remnants(instance: Instance) -> tuple[tuple[Remnant, ...], str]:
     """What kube-proxy, and which of our backends, left; and why it could not be found out."""
     try:
-        return tuple(_found()), ""
+        return tuple(_found(signs_of(instance))), ""
     except (KproxyError, OSError) as error:
         return (), str(error)
 
 
-def _found() -> Iterator[Remnant]:
-    ours: list[tuple[str, list[Remains]]] = [
-        ("kproxy (nftables)", [Table(OURS.table, family) for family in Family]),
-        ("kproxy (ipvs)", [named_link(OURS.link)]),
-    ]
-    if OURS.link not in machine.links():  # IPVS has chains of these names too
+def _found(signs: Signs) -> Iterator[Remnant]:
+    ours: list[tuple[str, list[Remains]]] = [("kproxy (nftables)", [Table(signs.table, family) for family in Family])]
+    if signs.link:
+        ours.append(("kproxy (ipvs)", [named_link(signs.link)]))
+    if signs.link not in machine.links():  # IPVS has chains of these names too
         tools = [one for family in Family for one in standing_tools(family, process.run, read_proc)]
-        ours.append(("kproxy (iptables)", [Chains(OURS, one) for one in tools]))
+        ours.append(("kproxy (iptables)", [Chains(signs, one) for one in tools]))
     for owner, remains in (("kube-proxy", all_remains(ours=False, kube_proxy=True)), *ours):
         lines = [line for one in remains for line in one.find()]
         if lines:

@@ -1,7 +1,7 @@
 """The agent's local name: an abstract socket (unix(7)) that is its lock and where its status is asked for.
 
-It belongs to the network namespace, as the rules do: a second agent there finds it taken. It needs no writable
-directory, and is gone with the process, whatever ends it.
+Each instance has its own (`Instance.local_name`). It belongs to the network namespace, as the rules do: a second agent
+there finds it taken. It needs no writable directory, and is gone with the process, whatever ends it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import socket
 import struct
 
+from kproxy.core.instance import DEFAULT
 from kproxy.effects.http import bind_abstract
 from kproxy.errors import KproxyError
 
-LOCAL_NAME = "kproxy"
+LOCAL_NAME = DEFAULT.local_name
 TIMEOUT_S = 5.0
 MAX_BYTES = 1 << 20
 

@@ -18,6 +18,8 @@ class Asked(Value, frozen=True):
     config: str | None = None
     kubeconfig: str = ""
     backend: str = ""
+    instance: str = ""
+    """An instance's name as it was given; empty: the configuration's."""
     node_name: str = ""
     node_ips: tuple[str, ...] = ()
     families: tuple[Family, ...] = tuple(Family)

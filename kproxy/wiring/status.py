@@ -28,6 +28,8 @@ class Facts(Value, frozen=True):
     """The options of the command line, by name."""
     needs_node: bool
     """Whether a missing Node object counts against this node: from an API server it does, from files it does not."""
+    instance: str = ""
+    """Its name; empty for the default one."""
 
 
 class Reloads(Value, frozen=True):
@@ -51,6 +53,7 @@ def status_json(
     """The whole status. Times are RFC 3339, durations in seconds."""
     return {
         "node": state.host.node,
+        "instance": facts.instance,
         "backend": state.backend.name,
         "version": facts.version,
         "pid": os.getpid(),

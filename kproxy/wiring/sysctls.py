@@ -21,7 +21,8 @@ from kproxy.core.values import Family, Value
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import PROC_SYS, Refused, Sysctl, ensure
 from kproxy.ports import Backend
-from kproxy.wiring.backends import choose, close_all
+from kproxy.wiring.backends import choose, close_all, finder
+from kproxy.wiring.cluster import instance_of
 from kproxy.wiring.question import Asked
 
 MOST_BY_CORES: Final = 1 << 20
@@ -105,7 +106,7 @@ def initialise(asked: Asked, config: Config, log: Logger) -> None:
 
     UnsupportedHost if no backend works here.
     """
-    chosen = choose(asked.backend or config.proxy.mode, asked.families)
+    chosen = choose(asked.backend or config.proxy.mode, asked.families, finder(instance_of(asked, config)))
     close_all(chosen.kernels.values())
     log.info("backend chosen", backend=chosen.backend.name, why=chosen.why)
     set_conntrack(config.proxy.conntrack, log)
