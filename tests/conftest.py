@@ -27,6 +27,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     _leave_to_uml(config, items)
+    if "slow" not in config.option.markexpr:
+        _deselect(config, items, [item for item in items if item.get_closest_marker("slow")])
     if os.geteuid() == 0:
         return
     for item in items:
@@ -37,9 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _leave_to_uml(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without ip_vs in this kernel, its tests run in `scripts/uml`, where scripts/test starts them."""
     if os.geteuid() == 0 and not has_ipvs():
-        left = [item for item in items if item.get_closest_marker("ipvs")]
-        items[:] = [item for item in items if item not in left]
-        config.hook.pytest_deselected(items=left)
+        _deselect(config, items, [item for item in items if item.get_closest_marker("ipvs")])
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], left: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
 
 
 class _Skips:

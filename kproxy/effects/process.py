@@ -8,6 +8,7 @@ missing program and a silent one are errors.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
@@ -83,12 +84,24 @@ def _communicate(argv: Sequence[str], stdin: bytes, timeout_s: float) -> tuple[i
         try:
             output, errors = child.communicate(stdin, timeout_s)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # a wrapper's programs too: they must not write rules later
+            _kill(child.pid)
             raise
         finally:
             _remember(child.pid)
     return child.returncode, output, errors
+
+
+def _kill(leader: int) -> None:
+    """End a program with all that it has started: what a wrapper runs must not write rules later."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+@atexit.register
+def _kill_running() -> None:
+    """End what threads still wait for that end with this process."""
+    for leader in [one for one, until in _ours_until.copy().items() if until == math.inf]:
+        _kill(leader)
 
 
 def is_lately_ours(process: int) -> bool:

@@ -36,6 +36,7 @@ class Stand:
     lab: Lab
     agent: Agent
     server: ApiServer
+    config: Path
     kubeconfig: Path
     vip: Vip
     family: int
@@ -119,7 +120,7 @@ def stand(
         target = Target(vip.cluster[family], 80, count=8)
         traffic = Traffic(lab.outside, target, lab.controls()[lab.outside], ())
         with agent(lab.node, "kubernetes", *options, through=through) as running:
-            made = Stand(lab, running, server, kubeconfig, vip, family, traffic)
+            made = Stand(lab, running, server, config, kubeconfig, vip, family, traffic)
             made.may_serve(*serving)
             with traffic.flowing():
                 made.serves(*serving)

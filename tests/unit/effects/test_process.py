@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,13 @@ def test_a_program_that_does_not_end_is_killed() -> None:
         run(["sleep", "60"], "", 0.05)
 
 
+def assert_nobody_writes(reader: int) -> None:
+    """Wait until nobody has the other end of the pipe open."""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN | select.POLLHUP)
+    assert poll.poll(30_000) == [(reader, select.POLLHUP)]
+
+
 def test_what_a_wrapper_has_started_is_killed_with_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -59,9 +68,7 @@ def test_what_a_wrapper_has_started_is_killed_with_it(tmp_path: Path) -> None:
     try:
         with pytest.raises(ProcessTimeout):
             run(["sh", "-c", f"sleep 600 >{pipe} & wait"], "", 1)
-        poll = select.poll()
-        poll.register(reader, select.POLLIN | select.POLLHUP)
-        assert poll.poll(30_000) == [(reader, select.POLLHUP)]  # nobody has it open any more
+        assert_nobody_writes(reader)
     finally:
         os.close(reader)
 
@@ -76,3 +83,22 @@ def test_a_program_that_cannot_be_started_for_want_of_descriptors_may_be_later()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     assert run(["true"], "", 60).status == 0
+
+
+HANGING = """
+import sys, threading
+from kproxy.effects.process import run
+threading.Thread(target=run, args=(["sh", "-c", f"sleep 600 >{sys.argv[1]}"], "", 600), daemon=True).start()
+open(sys.argv[1], "rb")  # there is somebody who writes
+"""
+
+
+def test_what_still_runs_in_a_thread_ends_with_us(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        subprocess.run([sys.executable, "-W", "ignore", "-c", HANGING, str(pipe)], check=True, timeout=60)
+        assert_nobody_writes(reader)
+    finally:
+        os.close(reader)
