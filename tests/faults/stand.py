@@ -7,7 +7,7 @@ no connection went elsewhere meanwhile, and the agent holds no more than before.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from lab.agent import Agent, agent
 from lab.listening import endpoint_text
 from lab.machine import Target
 from lab.topology import Lab
-from tests.e2e.world import NODE, RANGES, Vip, config_text, endpoint, endpoint_slice, everywhere, service
+from tests.e2e.world import NODE, RANGES, Manifest, Vip, config_text, endpoint, endpoint_slice, everywhere, service
 from tests.fakes.apiserver import ApiServer
 from tests.fakes.namespace import in_namespace
 from tests.faults.footprint import SPARE_MB, nothing_leaked
@@ -34,6 +34,7 @@ class Stand:
     """Its parts; the Service `web` is in the cluster, with two endpoints in the beginning."""
 
     lab: Lab
+    backend: str
     agent: Agent
     server: ApiServer
     config: Path
@@ -51,9 +52,13 @@ class Stand:
         """What these pods answer."""
         return {endpoint_text(pod, PORT) for pod in pods}
 
+    def objects(self, *pods: str) -> list[Manifest]:
+        """All that is in the cluster when these pods are the endpoints."""
+        return objects(self.vip, self.family, pods)
+
     def order(self, *pods: str) -> None:
         """Make these pods the endpoints in the cluster, and wait for nothing."""
-        self.server.put(endpoint_slice("web", self.family, *map(endpoint, pods)))
+        self.server.put(self.objects(*pods)[-1])
 
     def may_serve(self, *pods: str) -> None:
         """Connections may go to these pods too, until it is waited for some."""
@@ -94,6 +99,11 @@ class Stand:
         assert self.agent.process.poll() is None
 
 
+def objects(vip: Vip, family: int, pods: Iterable[str]) -> list[Manifest]:
+    """A cluster; the endpoints are the last of its objects."""
+    return [NODE, RANGES, service("web", vip, family), endpoint_slice("web", family, *map(endpoint, pods))]
+
+
 @contextmanager
 def stand(
     lab: Lab,
@@ -110,7 +120,7 @@ def stand(
     """With `pods[:2]` serving and traffic flowing; `settings` and `own` are the configuration's, as in `world`."""
     server = ApiServer({token} if token else ())
     serving = everywhere(family)[:2]
-    server.put(NODE, RANGES, service("web", vip, family), endpoint_slice("web", family, *map(endpoint, serving)))
+    server.put(*objects(vip, family, serving))
     in_namespace(lab.node.namespace, server.start)
     try:
         config, kubeconfig = folder / "config.json", folder / "kubeconfig"
@@ -120,7 +130,7 @@ def stand(
         target = Target(vip.cluster[family], 80, count=8)
         traffic = Traffic(lab.outside, target, lab.controls()[lab.outside], ())
         with agent(lab.node, "kubernetes", *options, through=through) as running:
-            made = Stand(lab, running, server, config, kubeconfig, vip, family, traffic)
+            made = Stand(lab, backend, running, server, config, kubeconfig, vip, family, traffic)
             made.may_serve(*serving)
             with traffic.flowing():
                 made.serves(*serving)
