@@ -96,7 +96,7 @@ class NftablesBackend(Value, frozen=True):
 
 
 REMEDIES: Final[Mapping[int, str]] = {
-    errno.EPERM: "run as root, or with CAP_NET_ADMIN",
+    errno.EPERM: "run as root with CAP_NET_ADMIN (a container: capabilities.add: [NET_ADMIN])",
     errno.EOPNOTSUPP: "load the module nf_tables",
 }
 

@@ -14,8 +14,6 @@ from backends.nftables.layout import (
     HAIRPIN,
     HOOKS,
     INPUT,
-    LAST_OUTPUT,
-    LAST_PREROUTING,
     NODEPORT_IPS,
     NODEPORT_PREFIX,
     NODEPORTS,
@@ -54,12 +52,10 @@ def base_fragment(plan: NodePlan, words: Words) -> Fragment:
     rules = {
         INPUT: _input_rules(plan, words),
         POSTROUTING: _postrouting_rules(plan, words),
-        LAST_PREROUTING: [r.goto(UNALLOCATED)],
-        LAST_OUTPUT: [r.goto(UNALLOCATED)],
+        UNALLOCATED: _unallocated_rules(plan, words),
     }
     for name, hook in HOOKS.items():
         fragment[chain_id(name)] = Chain(hook, tuple(rules.get(name, [r.goto(DISPATCH)])))
-    fragment[chain_id(UNALLOCATED)] = Chain(None, tuple(_unallocated_rules(plan, words)))
     if plan.egress:
         fragment[chain_id(EGRESS)] = Chain(None, tuple(_egress_rules(plan.egress, plan, words)))
     loopback = LOOPBACK[plan.family]
@@ -97,9 +93,9 @@ def _dispatch_rules(shapes: Sequence[Shape], plan: NodePlan, words: Words) -> li
 
 
 def _unallocated_rules(plan: NodePlan, words: Words) -> list[Rule]:
-    """Addresses of ServiceCIDRs that nobody serves: no nat chain of anybody, and no virtual server on this node.
+    """Addresses of ServiceCIDRs that nobody serves: no chain of anybody has translated or refused them.
 
-    The addresses of virtual servers are local ones; so are none that are merely unallocated.
+    An address that the node has is somebody's: of a virtual server, most likely.
     """
     if plan.unallocated is not Unallocated.DROP:
         return []

@@ -24,7 +24,6 @@ NODEPORT_PREFIX: Final = "nodeport-"
 
 DISPATCH, NODEPORTS, EGRESS, UNALLOCATED = "dispatch", "nodeports", "egress", "unallocated"
 PREROUTING, INPUT, OUTPUT, POSTROUTING = "prerouting", "input", "output", "postrouting"
-LAST_PREROUTING, LAST_OUTPUT = "last-prerouting", "last-output"
 CLUSTER_IPS, NODEPORT_IPS, HAIRPIN = "cluster-ips", "nodeport-ips", "hairpin"
 SOURCE_RANGES, REFUSED_NODEPORTS = "source-ranges", "refused-nodeports"
 STICKY = "sticky"
@@ -37,15 +36,12 @@ HAIRPINS: Final[Owner] = "hairpins"
 SHARED_IPS: Final[Owner] = "shared-cluster-ips"
 """The owner of ClusterIPs that several Services claim."""
 
-_LAST: Final = -50
-"""Behind the nat chains of everybody else (dstnat is -100, firewalld's are at -90), which the kernel does not run for a
-packet that one before them has translated (nf_nat_inet_fn): what gets here, nobody serves by nat."""
-
 HOOKS: Final[Mapping[str, Hook]] = {
     PREROUTING: Hook("nat", PREROUTING, -100),
     OUTPUT: Hook("nat", OUTPUT, -100),
-    LAST_PREROUTING: Hook("nat", PREROUTING, _LAST),
-    LAST_OUTPUT: Hook("nat", OUTPUT, _LAST),
+    # Behind all that others translate or refuse, and before their masquerading: the kernel runs no nat chain any more
+    # once one has set up a translation of the source (nf_nat_inet_fn).
+    UNALLOCATED: Hook("nat", POSTROUTING, 50),
     POSTROUTING: Hook("nat", POSTROUTING, 100),
     INPUT: Hook("filter", INPUT, 0),
 }

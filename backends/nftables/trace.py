@@ -1,9 +1,9 @@
 """What the rules of a Document do with a connection's first packet, hook by hook.
 
-A packet of the node itself begins in `output`, any other in `prerouting`; what
-is not translated there meets `last-output` or `last-prerouting`. A packet that
-leaves goes on to `postrouting`, where masquerade is decided; one that stays
-with the node goes to `input`, where NodePorts are refused.
+A packet of the node itself begins in `output`, any other in `prerouting`. A
+packet that leaves goes on to `unallocated`, and to `postrouting`, where
+masquerade is decided; one that stays with the node goes to `input`, where
+NodePorts are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator
 
 from backends.nftables.instructions import CERTAIN, End, Facts
-from backends.nftables.layout import INPUT, LAST_OUTPUT, LAST_PREROUTING, OUTPUT, POSTROUTING, PREROUTING
+from backends.nftables.layout import INPUT, OUTPUT, POSTROUTING, PREROUTING, UNALLOCATED
 from backends.nftables.machine import Machine
 from backends.nftables.objects import TABLE_NAME
 from kproxy.core.document import Document
@@ -29,13 +29,11 @@ def trace(family: Family, document: Document, packet: Packet, host: Host, table:
 
 def trace_with(machine: Machine, packet: Packet) -> Trace:
     """Like `trace`, for many packets over one Document."""
-    own = is_local(packet.source, machine.host)
-    hooks = (OUTPUT, LAST_OUTPUT) if own else (PREROUTING, LAST_PREROUTING)
+    hook = OUTPUT if is_local(packet.source, machine.host) else PREROUTING
     ends = [
-        End(first.probability * later.probability * last.probability, last.verdict, last.facts)
-        for first in machine.walk(hooks[0], Facts(packet))
-        for later in _untranslated(machine, hooks[1], first)
-        for last in _further(machine, later)
+        End(first.probability * last.probability, last.verdict, last.facts)
+        for first in machine.walk(hook, Facts(packet))
+        for last in _further(machine, first)
     ]
     # Ways that part are shown side by side: all endpoints, then what happens behind them.
     columns = itertools.zip_longest(*(end.facts.steps for end in ends))
@@ -43,23 +41,19 @@ def trace_with(machine: Machine, packet: Packet) -> Trace:
     return Trace(_answer(ends), tuple(steps))
 
 
-def _untranslated(machine: Machine, hook: str, end: End) -> Iterator[End]:
-    """The second hook, for what the first one let pass as it is."""
-    if end.verdict in (None, Verdict.PASS):
-        yield from machine.walk(hook, end.facts)
-    else:
-        yield End(CERTAIN, end.verdict, end.facts)
-
-
 def _further(machine: Machine, end: End) -> Iterator[End]:
-    """The hooks behind the routing decision; `verdict` stays DNAT for what was translated."""
+    """The hooks after the first one; `verdict` stays DNAT for what was translated."""
     if end.verdict is Verdict.DNAT:
         for last in machine.walk(POSTROUTING, end.facts):
             yield End(last.probability, Verdict.DNAT, last.facts)
     elif end.verdict in (None, Verdict.PASS) and is_local(end.facts.packet.destination, machine.host):
         yield from machine.walk(INPUT, end.facts)
     elif end.verdict in (None, Verdict.PASS):
-        yield from machine.walk(POSTROUTING, end.facts)
+        for known in machine.walk(UNALLOCATED, end.facts):
+            if known.verdict in (None, Verdict.PASS):
+                yield from machine.walk(POSTROUTING, known.facts)
+            else:
+                yield known
     else:
         yield End(CERTAIN, end.verdict, end.facts)
 

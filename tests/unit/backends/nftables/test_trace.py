@@ -81,7 +81,7 @@ def test_pools_of_other_sizes_are_passed_without_a_word() -> None:
     [
         ("10.96.0.10", 81, Verdict.REJECT, "dispatch"),
         ("10.96.7.7", 80, Verdict.DROP, "unallocated"),
-        ("203.0.113.7", 80, Verdict.PASS, "last-prerouting"),
+        ("203.0.113.7", 80, Verdict.PASS, "prerouting"),
     ],
     ids=["unlisted port", "unallocated address", "somewhere else"],
 )
