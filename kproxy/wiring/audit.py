@@ -27,12 +27,12 @@ from kproxy.effects.kube_tables import dump_table
 from kproxy.effects.leftovers import ABSENT, read_ip_vs
 from kproxy.effects.network import link_addresses, local_addresses
 from kproxy.effects.only_reading import WouldWrite, only_reading
-from kproxy.effects.process import ProcessTimeout
+from kproxy.effects.process import ProcessFailed
 from kproxy.effects.xtables import LEGACY_TABLES, Variant, find_tools, read_proc, standing_tools
 from kproxy.errors import KproxyError, ObserveFailed, UnsupportedHost
 from kproxy.ports import Backend
 from kproxy.wiring.asked import Subject
-from kproxy.wiring.backends import backend_names, find_backend
+from kproxy.wiring.backends import OURS, backends_of, find_backend
 from kproxy.wiring.offline import plan_families, plans_of
 
 KPROXY: Final = "kproxy"
@@ -63,9 +63,18 @@ def audit_node(subject: Subject, families: Sequence[Family], proxy: str = "") ->
 
 def _audits(subject: Subject, families: Sequence[Family], proxy: str) -> Iterator[Audit]:
     if proxy in ("", KPROXY):
-        yield from (_own(subject, name, families) for name in backend_names())
+        yield from (_own(subject, backend, families) for backend in backends_of(subject.instance))
     if proxy in ("", KUBE_PROXY.proxy):
         yield from (_kube_proxy(subject, families, mode, found) for mode, found in _modes(families))
+
+
+def standing_proxies(families: Sequence[Family]) -> list[tuple[str, str]]:
+    """Whose rules stand here, and in which backend or mode of it; nothing is compared."""
+    ours = (find_backend(name) for name in OURS)
+    return [
+        *((KPROXY, one.name) for one in ours if any(_observed(one, family) for family in families)),
+        *((KUBE_PROXY.proxy, mode) for mode, _ in _modes(families)),
+    ]
 
 
 def may_stand(backend: str, family: Family) -> bool:
@@ -73,12 +82,11 @@ def may_stand(backend: str, family: Family) -> bool:
     return backend not in MAY_STAND or MAY_STAND[backend](family)
 
 
-def _own(subject: Subject, name: str, families: Sequence[Family]) -> Audit:
+def _own(subject: Subject, backend: Backend, families: Sequence[Family]) -> Audit:
     """What stands of one of our backends; without families if nothing does."""
-    backend = find_backend(name)
     standing = {family: _observed(backend, family) for family in families}
     if not any(standing.values()):
-        return Audit(KPROXY, name, (), 0)
+        return Audit(KPROXY, backend.name, (), 0)
     plans = {
         family: plan
         for family, plan in _plans(subject, backend, families).items()
@@ -90,7 +98,7 @@ def _own(subject: Subject, name: str, families: Sequence[Family]) -> Audit:
         for one in own_differences(family, diff(standing[family], backend.compile(plan, None).document), backend)
     ]
     count = sum(len(wanted(plan)) for plan in plans.values())
-    return Audit(KPROXY, name, tuple(plans), count, tuple(differences))
+    return Audit(KPROXY, backend.name, tuple(plans), count, tuple(differences))
 
 
 def _observed(backend: Backend, family: Family) -> Document:
@@ -155,7 +163,7 @@ def _saved(program: str) -> str:
     """All tables that there are."""
     try:
         result = process.run([program], "", SAVE_TIMEOUT_S)
-    except ProcessTimeout as error:
+    except ProcessFailed as error:
         raise ObserveFailed(str(error)) from error
     if result.status:
         raise ObserveFailed(f"{program}: {' '.join(result.errors.split())}")
