@@ -123,15 +123,14 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
 
     def ready() -> None:
         connections.look()
-        if not instance:
-            predecessors.start()
+        predecessors.start()
 
     tell = announcing(front, systemd, ready)
     cleaner = Cleaner(cleaning_news(log, tell))
     connections = Collector(cleaner.services, not_counted(log))
     setup = msgspec.structs.replace(setup, cleaner=cleaner, tell=tell, beat=systemd.beat, beat_s=systemd.beat_s)
     running = Running(Agent(setup))
-    predecessors = Predecessors(lambda: running.agent.state, log)
+    predecessors = Predecessors(lambda: running.agent.state, log, instance)
     with (
         recorder.open(),
         front.serving(config.as_instance(instance), lambda: running.agent.state, connections),

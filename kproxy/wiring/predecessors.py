@@ -17,7 +17,8 @@ import msgspec
 
 from kproxy.agent import State
 from kproxy.core.chains import IPVS_PREFIX, PREFIX
-from kproxy.core.leftovers import OURS
+from kproxy.core.instance import DEFAULT, Instance
+from kproxy.core.leftovers import OURS, signs_of
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.leftovers import Chains, Remains, Table, named_link
@@ -43,21 +44,26 @@ BEFORE_IPVS: Final = msgspec.structs.replace(
 """The chains that give packets their marks. The others keep a VIP from leading to the host's own services."""
 
 
-def predecessors(backend: str, families: Iterable[Family] = tuple(Family)) -> Iterator[Remains]:
-    """What of other backends than this only new connections need: it may go at once."""
+def predecessors(
+    backend: str, instance: Instance = DEFAULT, families: Iterable[Family] = tuple(Family)
+) -> Iterator[Remains]:
+    """What an instance has of other backends than this and only new connections need: it may go at once."""
+    of_iptables = signs_of(instance) if instance else OF_IPTABLES
     for family in families:
         for tools in standing_tools(family, process.run, read_proc):
             if backend != "iptables":
-                yield Chains(OF_IPTABLES, tools)
-            if backend != IPVS:
+                yield Chains(of_iptables, tools)
+            if backend != IPVS and not instance:
                 yield Chains(BEFORE_IPVS, tools)
         if backend != "nftables":
-            yield Table(OURS.table, family)
+            yield Table(instance.table, family)
 
 
-def carriers(backend: str, families: Iterable[Family] = tuple(Family)) -> Iterator[Remains]:
-    """What of other backends established connections go through."""
-    if backend != IPVS and has_ipvs(Family.IPV4):
+def carriers(
+    backend: str, instance: Instance = DEFAULT, families: Iterable[Family] = tuple(Family)
+) -> Iterator[Remains]:
+    """What an instance has of other backends and established connections go through."""
+    if backend != IPVS and not instance and has_ipvs(Family.IPV4):
         yield from (Known(find_backend(IPVS), family) for family in families)
         yield named_link(OURS.link)
 
@@ -65,8 +71,9 @@ def carriers(backend: str, families: Iterable[Family] = tuple(Family)) -> Iterat
 class Predecessors:
     """Removes them in a thread of its own, for the agent has better things to do."""
 
-    def __init__(self, state: Callable[[], State], log: Logger) -> None:
+    def __init__(self, state: Callable[[], State], log: Logger, instance: Instance = DEFAULT) -> None:
         self._state = state
+        self._instance = instance
         self._log = log
         self._said = Recurrence()
         self._ended = threading.Event()
@@ -85,8 +92,8 @@ class Predecessors:
     def _run(self) -> None:
         backend = self._state().backend.name
         try:
-            at_once = [one for one in predecessors(backend) if one.find()]
-            carrying = [one for one in carriers(backend) if one.find()]
+            at_once = [one for one in predecessors(backend, self._instance) if one.find()]
+            carrying = [one for one in carriers(backend, self._instance) if one.find()]
             if (at_once or carrying) and self._is_verified():
                 self._remove(at_once)
                 if carrying and self._are_connections_done():
@@ -129,10 +136,10 @@ class Predecessors:
 
         They pass it by their own entries; new ones never come so far, for they are translated before.
         """
-        drain_s = self._state().settings.ipvs.drain_s
-        deadline = time.monotonic() + drain_s
+        began = time.monotonic()
         while left := sum(map(connections, Family)):
-            if time.monotonic() >= deadline:
+            drain_s = self._state().settings.ipvs.drain_s
+            if time.monotonic() - began >= drain_s:
                 self._log.warning("connections of the IPVS backend are ended", connections=left, after_s=drain_s)
                 break
             if self._said.is_due("draining", 0.0):
