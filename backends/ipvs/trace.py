@@ -67,6 +67,7 @@ class Walker:
             elif rule.target == "MARK":
                 self._note(where, rule, "clear the mark")
             elif rule.target == "RETURN":
+                self._note(where, rule, "return to the calling chain")
                 frames.pop()
             else:
                 if rule.goto:

@@ -12,6 +12,7 @@ from kproxy.cli.options import (
     FAMILY,
     FILES,
     FURTHER,
+    INSTANCE,
     KUBECONFIG,
     NODE_IP,
     NODE_NAME,
@@ -25,7 +26,7 @@ from kproxy.core.values import family_of
 from kproxy.report.flows import choice_rows, flow_json, flow_text, parse_flow, step_rows, verdict_text
 from kproxy.report.layout import aligned, printable
 from kproxy.wiring.asked import Subject, look_into
-from kproxy.wiring.backends import choose, close_all
+from kproxy.wiring.backends import choose, close_all, finder
 from kproxy.wiring.offline import Explained, compile_families, plan_families, plans_of
 from kproxy.wiring.offline import explain as walk
 from kproxy.wiring.question import Asked
@@ -34,7 +35,7 @@ AGREE, DISAGREE = 0, 1
 
 
 @click.command()
-@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
+@asked(FILES, FURTHER, SOURCE, KUBECONFIG, BACKEND_OFFLINE, INSTANCE, CONFIG, NODE_NAME, NODE_IP, FAMILY)
 @click.option(
     "--flow",
     "flows",
@@ -86,7 +87,7 @@ def _offline(question: Asked, subject: Subject, packets: Sequence[Packet]) -> li
 
 def _live(question: Asked, subject: Subject, packets: Sequence[Packet]) -> list[Explained]:
     families = sorted({family_of(packet.destination) for packet in packets} & set(question.families))
-    chosen = choose(subject.backend_name(question), families or question.families)
+    chosen = choose(subject.backend_name(question), families or question.families, finder(subject.instance))
     try:
         documents = {family: kernel.observe() for family, kernel in chosen.kernels.items()}
     finally:
@@ -104,12 +105,16 @@ def _tell(one: Explained, *, first: bool) -> None:
     if not first:
         click.echo()
     heading(flow_text(one.packet))
-    click.echo(f"  {verdict_text(answer)}{f', the pod address is kept: {one.kept}' if one.kept else ''}")
+    click.echo(f"  {verdict_text(answer)}{_kept_text(one)}")
     if answer.choices:
         click.echo()
         table(("ENDPOINT", "PROBABILITY", "SEES"), choice_rows(answer))
     click.echo()
     _tell_steps(one.trace)
+
+
+def _kept_text(one: Explained) -> str:
+    return f", the pod's address is kept: {one.kept}" if one.kept else ""
 
 
 def _tell_steps(trace: Trace) -> None:

@@ -122,6 +122,62 @@ def test_explain_knows_a_pod_by_its_interface(capsys: pytest.CaptureFixture[str]
     assert kept == [False, True]
 
 
+EGRESS = "10.64.1.10,203.0.113.7:443/TCP"
+EXEMPT = "10.64.1.10,10.64.2.9:443/TCP"
+
+
+@pytest.fixture
+def egress(tmp_path: Path) -> tuple[str, ...]:
+    """The shop, with pod egress masquerade."""
+    config = tmp_path / "config.yaml"
+    own = "---\napiVersion: kproxy.io/v1alpha1\nkind: KproxyConfiguration\negressMasquerade: {enabled: true}\n"
+    config.write_text((MANIFESTS / "config.yaml").read_text() + own)
+    return ("-f", str(MANIFESTS / "shop"), "--config", str(config), "--node-name", "node-a")
+
+
+@pytest.mark.parametrize(
+    ("backend", "masquerades", "exempts"),
+    [
+        ("nftables", "masquerade fully-random", "ip daddr 10.64.0.0/16 return"),
+        ("iptables", "-j MASQUERADE --random-fully", "-d 10.64.0.0/16 -j RETURN"),
+        ("ipvs", "-j MASQUERADE --random-fully", "-d 10.64.0.0/16 -j RETURN"),
+    ],
+)
+def test_explain_names_the_rule_that_masquerades_or_the_network_that_does_not(
+    capsys: pytest.CaptureFixture[str], egress: tuple[str, ...], backend: str, masquerades: str, exempts: str
+) -> None:
+    code, out, err = run_here(capsys, "explain", "--backend", backend, *egress, "--flow", EGRESS, "--flow", EXEMPT)
+    assert (code, err) == (0, "")
+    leaving, staying = out.split("10.64.1.10 → 10.64.2.9:443/TCP")
+    assert "PASS: left alone by the proxy, leaves masqueraded (the other side sees a node address)" in leaving
+    assert masquerades in leaving.splitlines()[-2]
+    assert "left alone by the proxy, the pod's address is kept: 10.64.0.0/16 is not masqueraded" in staying
+    assert exempts in staying
+    asked = run_here(capsys, "explain", "--backend", backend, *egress, "--flow", EGRESS, "--flow", EXEMPT, "-o", "json")
+    assert [(one["verdict"], one["masquerade"]) for one in json.loads(asked.out)] == [("PASS", True), ("PASS", False)]
+
+
+def test_plan_tells_what_egress_masquerades(capsys: pytest.CaptureFixture[str], egress: tuple[str, ...]) -> None:
+    out = run_here(capsys, "plan", *egress).out
+    assert "IPv4: pods' connections are masqueraded but to 10.64.0.0/16, 169.254.0.0/16, 224.0.0.0/4\n" in out
+    plan = json.loads(run_here(capsys, "plan", *egress, "-o", "json").out)
+    four, six = (family["egress"]["nonMasquerade"] for family in plan["families"])
+    assert "10.64.0.0/16" in four
+    assert "fe80::/10" in six
+    plain = json.loads(run_here(capsys, "plan", *SHOP, "-o", "json").out)
+    assert [family["egress"] for family in plain["families"]] == [None, None]
+    assert "masqueraded but to" not in run_here(capsys, "plan", *SHOP).out
+
+
+def test_plan_says_why_egress_is_not_masqueraded(
+    capsys: pytest.CaptureFixture[str], egress: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("clusterCIDR: 10.64.0.0/16,fd00:64::/48\n", ""))
+    out = run_here(capsys, "plan", *egress).out
+    assert "IPv4: pods' connections are not masqueraded: no packet's source is known to be a pod" in out
+
+
 def test_rules_that_disagree_with_the_plan_are_told_loudly(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,3 +68,58 @@ def test_each_has_a_remedy_and_reads_as_a_sentence() -> None:
         "nodePortAddresses: unset, so NodePorts answer on every address of the node; "
         "set it to [primary], or to the networks that clients come through"
     )
+
+
+OWN = "---\napiVersion: kproxy.io/v1alpha1\nkind: KproxyConfiguration\n"
+
+
+def egress(value: str, **fields: str) -> list[tuple[str, str]]:
+    text = HEAD + "".join(f"{name}: {one}\n" for name, one in {**GOOD, **fields}.items() if one)
+    found = findings(read_config(f"{text}{OWN}egressMasquerade: {value}\n", "file"))
+    return [(one.field, one.text) for one in found if one.field.startswith("egressMasquerade")]
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "field", "words"),
+    [
+        ("{nonMasqueradeCIDRs: [10.0.0.0/8]}", {}, "nonMasqueradeCIDRs", "without effect"),
+        ("{enabled: true}", {"clusterCIDR": ""}, "enabled", "no pod can be told"),
+        ("{enabled: true, nonMasqueradeCIDRs: [192.0.2.0/24]}", {}, "nonMasqueradeCIDRs", "10.64.0.0/16 is not in it"),
+        ('{enabled: true, nonMasqueradeCIDRs: ["::/0"]}', {}, "nonMasqueradeCIDRs", "::/0 exempts every destination"),
+        (
+            "{enabled: true, nonMasqueradeCIDRs: [10.0.0.0/8]}",
+            {
+                "clusterCIDR": "",
+                "detectLocalMode": "NodeCIDR",
+                "nodePortAddresses": '["192.0.2.0/24", "2001:db8::/64"]',
+            },
+            "nonMasqueradeCIDRs",
+            "no IPv6 network",
+        ),
+    ],
+)
+def test_egress_masquerade_that_would_surprise(value: str, fields: dict[str, str], field: str, words: str) -> None:
+    ((name, text),) = egress(value, **fields)
+    assert name == f"egressMasquerade.{field}"
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ("{enabled: false}", {"clusterCIDR": ""}),
+        ("{enabled: true}", {}),
+        ("{enabled: true, nonMasqueradeCIDRs: [10.0.0.0/8]}", {"clusterCIDR": "10.64.0.0/16"}),
+        ('{enabled: true, nonMasqueradeCIDRs: [10.0.0.0/8, "fc00::/7"]}', {"detectLocalMode": "NodeCIDR"}),
+    ],
+)
+def test_egress_masquerade_as_it_should_be(value: str, fields: dict[str, str]) -> None:
+    assert egress(value, **fields) == []
+
+
+def test_without_any_network_each_family_is_told() -> None:
+    fields = {"clusterCIDR": "", "detectLocalMode": "NodeCIDR"}
+    assert [text.split(",")[0] for _, text in egress("{enabled: true}", **fields)] == [
+        "no IPv4 network",
+        "no IPv6 network",
+    ]

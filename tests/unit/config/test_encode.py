@@ -26,6 +26,7 @@ apiVersion: kproxy.io/v1alpha1
 kind: KproxyConfiguration
 rejectUnlistedPorts: false
 metricsBindAddress: ""
+egressMasquerade: {enabled: true, nonMasqueradeCIDRs: [10.0.0.0/8, "fd00::/8"]}
 """
 
 

@@ -201,6 +201,34 @@ def test_the_file_may_hold_our_own_document_alone() -> None:
     assert Config().settings_for("nftables").reject_unlisted is None
 
 
+def test_egress_masquerade_is_off_and_its_networks_are_named_one_by_one() -> None:
+    assert Config().settings_for("nftables").egress_masquerade is False
+    config = read_config(
+        f"{OWN}egressMasquerade: {{enabled: true, nonMasqueradeCIDRs: [10.0.0.0/8, 'fd00::/8']}}\n", "c.yaml"
+    )
+    for backend in ("nftables", "iptables", "ipvs"):
+        settings = config.settings_for(backend)
+        assert settings.egress_masquerade is True
+        assert [str(network) for network in settings.non_masquerade] == ["10.0.0.0/8", "fd00::/8"]
+    empty = read_config(f"{OWN}egressMasquerade: {{enabled: true, nonMasqueradeCIDRs: null}}\n", "c.yaml")
+    assert empty.settings_for("nftables").non_masquerade == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{nonMasqueradeCIDRs: [10.0.0.0/8, 10.0.0.1]}", "egressMasquerade.nonMasqueradeCIDRs[1]: '10.0.0.1' is not"),
+        ("{nonMasqueradeCIDRs: 10.0.0.0/8}", "egressMasquerade.nonMasqueradeCIDRs: '10.0.0.0/8' is not allowed"),
+        ("{enabled: 1}", "egressMasquerade.enabled: 1 is not allowed: it must be true or false"),
+        ("true", "egressMasquerade: true is not allowed: it must be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_egress_masquerade_is_told(value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(f"{OWN}egressMasquerade: {value}\n", "c.yaml")
+    assert said in str(caught.value)
+
+
 NAMES = [*sorted(slots_of(KubeProxyConfiguration)), "masqueradeBit", "minSyncPeriod", "unknown", "bridgeInterface"]
 PLAIN = st.sampled_from(
     ["", "5s", "-1s", "10.0.0.0/8", "primary", "ipvs", 0, 1, -1, 99, True, None, 1.5, "x"]

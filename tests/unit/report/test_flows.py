@@ -109,6 +109,10 @@ def test_the_json_form_has_exactly_the_promised_keys() -> None:
         (Answer(Verdict.REJECT), "REJECT: refused with an error reply"),
         (Answer(Verdict.DROP), "DROP: discarded silently"),
         (Answer(Verdict.PASS), "PASS: left alone by the proxy"),
+        (
+            Answer(Verdict.PASS, egress=True),
+            "PASS: left alone by the proxy, leaves masqueraded (the other side sees a node address)",
+        ),
         (Answer(Verdict.PASS, accept=True), "PASS: left alone by the proxy, admitted to the node by a filter rule"),
     ],
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from backends.ipvs import BACKEND
+from backends.ipvs.names import EGRESS, POSTROUTING
 from backends.ipvs.objects import Balance, Real, Server
 from backends.ipvs.render import sections
 from kproxy.core.document import diff
+from kproxy.core.plan import Egress
 from kproxy.core.planner import plan_node
 from kproxy.core.values import Family
 from tests import conformance
@@ -43,3 +47,12 @@ def test_addresses_of_ipv6_are_in_brackets() -> None:
     server = Server(None, "", 0, 7)
     text = sections(Family.IPV6, {"x": {server: Balance("rr", 600), Real(server, "fd00::1", 80): 1}})[2].text
     assert text == "-A -f 7 -6 -s rr -p 600 -M 128 -b flag-3\n-a -f 7 -6 -r [fd00::1]:80 -m -w 1\n"
+
+
+def test_egress_leaves_alone_what_a_virtual_server_sends_on() -> None:
+    """IPVS's connections are not translated in conntrack's eyes, so that is asked of IPVS itself."""
+    asked = msgspec.structs.replace(PLAN, egress=Egress(PLAN.pods if isinstance(PLAN.pods, tuple) else ()))
+    change = diff(DOCUMENT, BACKEND.compile(asked, None).document)
+    text = BACKEND.render_change(Family.IPV4, change)
+    assert "-m conntrack ! --ctstate DNAT -m ipvs ! --ipvs -j KPROXY-IPVS-EGRESS" in text
+    assert {*change.added, *change.changed} == {EGRESS, POSTROUTING}
