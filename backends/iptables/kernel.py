@@ -21,7 +21,7 @@ from kproxy.core.values import Family
 from kproxy.effects import chain_watch, process
 from kproxy.effects.logs import make_logger
 from kproxy.effects.process import ProcessFailed, ProcessTimeout, Result, Run
-from kproxy.effects.xtables import Read, Tools, Variant, find_tools, read_proc
+from kproxy.effects.xtables import Read, Tools, Variant, find_tools, lacking, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.notices import Interest, Touch
 from kproxy.ports import Outcome
@@ -146,9 +146,8 @@ def open_kernel(
     kernel = IptablesKernel(tools, run, family, naming)
     result = run([tools.save, "-t", NAT], "", SAVE_TIMEOUT_S)
     if result.status:
-        raise UnsupportedHost(
-            f"{tools.save} -t {NAT}: {_reason(result)}; kproxy needs root (CAP_NET_ADMIN, CAP_NET_RAW)"
-        )
+        remedy = lacking(tools.variant) or "kproxy run --init-only, as root, loads the modules that iptables needs"
+        raise UnsupportedHost(f"{tools.save} -t {NAT}: {_reason(result)}; {remedy}")
     return kernel
 
 

@@ -7,7 +7,7 @@ from backends.ipvs.sockets import Sockets
 from kproxy.core.values import Family
 from kproxy.effects import process
 from kproxy.effects.process import Run
-from kproxy.effects.xtables import Read, find_tools, read_proc
+from kproxy.effects.xtables import Read, find_tools, lacking, read_proc
 from kproxy.errors import UnsupportedHost
 
 
@@ -28,8 +28,11 @@ def open_kernel(family: Family, run: Run = process.run, read: Read = read_proc) 
             sockets.close()
         what, module = lacks
         raise UnsupportedHost(
-            f"IPVS needs root (CAP_NET_ADMIN): {error}"
+            f"IPVS is refused: {error}; {lacking(tools.variant) or 'run as root'}"
             if isinstance(error, PermissionError)
             else f"this kernel has no {what} ({error}): load the module {module}, or use --backend nftables"
         ) from error
+    if remedy := lacking(tools.variant):
+        sockets.close()
+        raise UnsupportedHost(f"the rules beside IPVS are written by {tools.restore}: {remedy}")
     return IpvsKernel(family, sockets, tools, run)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from kproxy.core.doctor.facts import NET_ADMIN, NET_RAW
 from kproxy.core.values import Family, Value
+from kproxy.effects.machine import effective_capabilities
 from kproxy.effects.process import ProcessFailed, Result, Run
 from kproxy.errors import UnsupportedHost
 
@@ -42,6 +44,10 @@ class Variant(enum.StrEnum):
     def infix(self) -> str:
         """What stands in the names of its programs."""
         return "nft" if self is Variant.NFT else "legacy"
+
+
+NEEDED: Final = {Variant.NFT: (NET_ADMIN,), Variant.LEGACY: (NET_ADMIN, NET_RAW)}
+"""The capabilities without which the programs of a variant are refused: legacy ones speak by a raw socket."""
 
 
 class Tools(Value, frozen=True):
@@ -89,6 +95,13 @@ def find_tools(family: Family, run: Run, read: Read) -> Tools:
         else nothing,
     }
     return choose(held, installed, default, family)
+
+
+def lacking(variant: Variant) -> str:
+    """What to do about capabilities that the programs of a variant need and this process has not; empty if it has."""
+    missing = [name for name in NEEDED[variant] if name not in effective_capabilities()]
+    short = ", ".join(name.removeprefix("CAP_") for name in missing)
+    return f"run as root with {' and '.join(missing)} (a container: capabilities.add: [{short}])" if missing else ""
 
 
 def standing_tools(family: Family, run: Run, read: Read) -> tuple[Tools, ...]:

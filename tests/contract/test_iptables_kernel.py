@@ -366,4 +366,4 @@ def test_without_the_capability_the_host_is_unsupported_and_the_remedy_is_said()
         )
     )
     assert UnsupportedHost.__name__ in done.stderr
-    assert "kproxy needs root" in done.stderr
+    assert "run as root with CAP_NET_ADMIN (a container: capabilities.add: [NET_ADMIN])" in done.stderr

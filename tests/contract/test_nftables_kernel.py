@@ -70,7 +70,7 @@ def test_without_the_capability_the_host_is_unsupported_and_the_remedy_is_said()
         )
     )
     assert UnsupportedHost.__name__ in done.stderr
-    assert "run as root, or with CAP_NET_ADMIN" in done.stderr
+    assert "run as root with CAP_NET_ADMIN (a container: capabilities.add: [NET_ADMIN])" in done.stderr
 
 
 TAMPERING = {

@@ -40,7 +40,7 @@ def capabilities(facts: Facts) -> Iterator[Check]:
     else:
         yield warning(
             "capabilities",
-            f"{NET_RAW} is not effective; iptables needs it",
+            f"{NET_RAW} is not effective; legacy iptables needs it",
             "add NET_RAW to the container's capabilities, or use --backend nftables",
         )
 

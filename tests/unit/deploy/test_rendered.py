@@ -38,6 +38,7 @@ EVERYTHING = MONITORING | {
     "extraArgs": ["--log-format=json"],
     "resources": {"requests": {"cpu": 1, "memory": "192Mi"}, "limits": {"memory": "1Gi"}},
     "affinity": {"nodeAffinity": {}},
+    "seccompProfile": {"type": "Localhost", "localhostProfile": "kproxy.json"},
     "podAnnotations": {"example.com/a": "b"},
     "podLabels": {"example.com/c": "d"},
 }
@@ -153,6 +154,18 @@ def test_the_prometheus_component_opens_what_it_announces(tmp_path: Path) -> Non
     check_monitoring(documents, "10249")
 
 
+def test_the_seccomp_component_names_our_profile_and_changes_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(DEPLOY)
+    names = {"resources": ["deploy/base"], "components": ["deploy/components/seccomp"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(names))
+    documents, plain = kustomize(tmp_path), kustomize(DEPLOY / "base")
+    profile = pod_of(documents)["spec"]["securityContext"].pop("seccompProfile")
+    assert profile == {"type": "Localhost", "localhostProfile": "kproxy.json"}
+    assert (DEPLOY / "seccomp" / profile["localhostProfile"]).exists()
+    assert pod_of(plain)["spec"]["securityContext"].pop("seccompProfile") == {"type": "RuntimeDefault"}
+    assert documents == plain
+
+
 def check_monitoring(documents: Documents, port: str) -> None:
     """A pod says where its metrics are, and a PodMonitor finds the pods and the port by name."""
     pod, monitor = pod_of(documents), documents["PodMonitor kproxy"]["spec"]
@@ -199,6 +212,7 @@ def test_the_charts_values_arrive() -> None:
     assert spec["imagePullSecrets"] == [{"name": "registry"}]
     assert [command[-1] for command in commands(pod)] == ["--backend=ipvs", "--log-format=json"]
     assert container["resources"] == EVERYTHING["resources"]
+    assert spec["securityContext"]["seccompProfile"] == EVERYTHING["seccompProfile"]
     assert (spec["affinity"], pod["metadata"]["labels"]["example.com/c"]) == ({"nodeAffinity": {}}, "d")
     assert pod["metadata"]["annotations"]["example.com/a"] == "b"
     assert (config.proxy.mode, config.proxy.detect_local_mode) == ("iptables", "ClusterCIDR")
