@@ -18,6 +18,7 @@ COMMANDS: Commands = {
     "explain": ("kproxy.cli.explain:explain", "Tell what happens to a connection, rule by rule."),
     "services": ("kproxy.cli.services:services", "List Services as this node sees them."),
     "plan": ("kproxy.cli.services:plan", "Show each Service in full: who may come, who serves, why."),
+    "migrate": ("kproxy.cli.migrate:migrate", "Tell what will differ when kproxy follows kube-proxy."),
     "lint": ("kproxy.cli.lint:lint", "Find what is unsafe, broken or in vain in Services."),
     "conntrack": ("kproxy.cli.conntrack:conntrack", "Show, count, check and clean the table of connections."),
     "cleanup": ("kproxy.cli.cleanup:cleanup", "Remove what kproxy, or kube-proxy, left in this kernel."),

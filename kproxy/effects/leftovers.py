@@ -17,6 +17,7 @@ from kproxy.core.leftovers import (
     Signs,
     TableRemains,
     VirtualServer,
+    carried,
     remains,
     removal_input,
     servers_of,
@@ -216,6 +217,10 @@ class VirtualServers(Value, frozen=True):
             except OSError as error:
                 if error.errno not in ABSENT:
                     raise ApplyRejected(f"virtual servers: {error.strerror or error}") from error
+
+    def connections(self) -> int:
+        """How many connections go through them, closing ones too."""
+        return carried(self.listed(), frozenset(self._servers()))
 
     def _servers(self) -> list[VirtualServer]:
         servers = virtual_servers(self.listed())

@@ -1,7 +1,7 @@
 """Connections over which data flow all the time: one end sends them back, the other tells how many came back.
 
-`serve PORT` says `ready` and echoes, on every address; `talk ADDRESS PORT CONNECTIONS` says `flowing` once all are
-open, and when its input ends, in JSON, how often each was answered or what went wrong. A program: it runs in the
+`serve PORT` says `ready` and echoes, on every address; `talk ADDRESS PORT CONNECTIONS PAUSE` says `flowing` once all
+are open, and when its input ends, in JSON, how often each was answered or what went wrong. A program: it runs in the
 namespace of whoever starts it, with the standard library alone.
 """
 
@@ -12,7 +12,6 @@ import json
 import sys
 
 PATIENCE_S = 60.0
-PAUSE_S = 0.02
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -29,7 +28,7 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-async def flow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: asyncio.Event) -> int:
+async def flow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause_s: float, ended: asyncio.Event) -> int:
     """How often a line came back; once more after the end, so that nothing hangs unseen."""
     count, is_last = 0, False
     while not is_last:
@@ -39,17 +38,17 @@ async def flow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended
         if line != b"%d\n" % count:
             raise ConnectionError(f"after {count} lines came {line!r}")
         count += 1
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause_s)
     writer.close()
     return count
 
 
-async def talk(address: str, port: int, connections: int) -> None:
+async def talk(address: str, port: int, connections: int, pause_s: float) -> None:
     """Until the input ends."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
     opened = [await asyncio.wait_for(asyncio.open_connection(address, port), PATIENCE_S) for _ in range(connections)]
-    flows = [asyncio.create_task(flow(*one, ended)) for one in opened]
+    flows = [asyncio.create_task(flow(*one, pause_s, ended)) for one in opened]
     say("flowing")
     came = await asyncio.gather(*flows, return_exceptions=True)
     say(json.dumps([one if isinstance(one, int) else repr(one) for one in came]))
@@ -63,4 +62,6 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     what, *words = sys.argv[1:]
-    asyncio.run(serve(int(words[0])) if what == "serve" else talk(words[0], int(words[1]), int(words[2])))
+    asyncio.run(
+        serve(int(words[0])) if what == "serve" else talk(words[0], int(words[1]), int(words[2]), float(words[3]))
+    )
