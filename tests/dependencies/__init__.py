@@ -1,0 +1,1 @@
+"""What the lock files let in: hashes, licences, known weaknesses."""
