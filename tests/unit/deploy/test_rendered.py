@@ -13,7 +13,7 @@ import yaml
 
 from kproxy.cli.audit import audit
 from kproxy.config import Config, read_config
-from kproxy.config.listeners import metrics_listener
+from kproxy.config.listeners import healthz_listener, metrics_listener
 from tests.unit.deploy.schema import DEPLOY, ROOT, problems
 
 TOOLS = ROOT / ".venv" / "deploy-tools"
@@ -113,7 +113,39 @@ def test_an_overlay_names_its_backend_to_both_containers_and_changes_nothing_els
 
 
 def test_every_overlay_is_tried_here() -> None:
-    assert {path.name for path in (DEPLOY / "overlays").iterdir()} == {*BACKENDS, "audit"}
+    assert {path.name for path in (DEPLOY / "overlays").iterdir()} == {*BACKENDS, "audit", "instance"}
+
+
+def test_the_instance_overlay_is_an_agent_beside_the_first() -> None:
+    """It has nothing of the first one's but what that one keeps: account, rights, and the way to the API server."""
+    documents, plain = kustomize(DEPLOY / "overlays" / "instance"), kustomize(DEPLOY)
+    assert documents.keys() == {"DaemonSet kproxy-edge", "ConfigMap kproxy-edge"}
+    whole, first = documents["DaemonSet kproxy-edge"]["spec"], plain["DaemonSet kproxy"]["spec"]
+    assert whole["selector"]["matchLabels"] == whole["template"]["metadata"]["labels"] == {"k8s-app": "kproxy-edge"}
+    assert whole["selector"] != first["selector"]
+    assert commands(whole["template"]) == commands(first["template"])
+    (container,) = whole["template"]["spec"]["containers"]
+    (volume,) = (one["projected"]["sources"] for one in whole["template"]["spec"]["volumes"] if one["name"] == "config")
+    files = {
+        key: documents.get(f"ConfigMap {name}", plain["ConfigMap kproxy"])["data"][key]
+        for source in volume
+        for name in (source["configMap"]["name"],)
+        for key in [one["key"] for one in source["configMap"].get("items", [])] or ["config.conf"]
+    }
+    config, others = (read_config(text, "it") for text in (files["config.conf"], first_config(plain)))
+    assert (config.instance.name, config.warnings) == ("edge", ())
+    assert files.keys() == {"config.conf", "kubeconfig.conf"}
+    health = healthz_listener(config)
+    assert health is not None
+    assert [port["containerPort"] for port in container["ports"]] == [health.port]
+    places = {one for it in (config, others) for one in (healthz_listener(it), metrics_listener(it))}
+    assert len({place.port for place in places if place}) == len(places) == 4
+    assert config.proxy.detect_local_mode == others.proxy.detect_local_mode
+
+
+def first_config(plain: Documents) -> str:
+    text: str = plain["ConfigMap kproxy"]["data"]["config.conf"]
+    return text
 
 
 def test_the_audit_overlay_only_asks(monkeypatch: pytest.MonkeyPatch) -> None:
