@@ -93,6 +93,10 @@ def test_the_configuration_is_understood_without_a_remark() -> None:
     config = read_config(load("configmap.yaml")["data"]["config.conf"], "config.conf")
     assert config.warnings == ()
     assert config.proxy.detect_local_mode == LocalDetection.NODE_CIDR.value
+    egress = config.own.egress_masquerade
+    assert egress.enabled
+    # NodeCIDR tells nothing of pods elsewhere: without a list for each family, nothing would be masqueraded.
+    assert {network.version for network in egress.non_masquerade_cidrs} == {4, 6}
     mounted = {"config.conf", "kubeconfig.conf"}
     assert load("configmap.yaml")["data"].keys() == mounted
     assert config.proxy.client_connection.kubeconfig.rpartition("/")[2] in mounted
