@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.model import Event, Kind
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.effects.kube import Clock, KubernetesSource
@@ -36,13 +37,21 @@ class FastClock(Clock):
 class Following:
     """As a context: started on entry, stopped on exit."""
 
-    def __init__(self, server: ApiServer, directory: Path, token: str = "", ca: str = "", speed: float = 50.0) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        directory: Path,
+        token: str = "",
+        ca: str = "",
+        speed: float = 50.0,
+        instance: Instance = DEFAULT,
+    ) -> None:
         self.kubeconfig = directory / "kubeconfig"
         self.write_kubeconfig(server, token, ca)
         self.began: list[str] = []
         """The kinds of the watches that were begun again."""
         self.source = KubernetesSource(
-            open_server(str(self.kubeconfig)), NODE, clock=FastClock(speed), began=self.began.append
+            open_server(str(self.kubeconfig)), NODE, clock=FastClock(speed), began=self.began.append, instance=instance
         )
         self.snapshot = Snapshot()
         self.events: list[Event] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kproxy.core.instance import Instance
 from kproxy.core.model import Deleted, Kind, Replaced
 from kproxy.core.values import ObjectKey
 from kproxy.errors import ParseError
@@ -68,6 +69,32 @@ def test_a_service_that_another_proxy_claims_is_gone_until_it_comes_back(server:
         assert Deleted(Kind.SERVICE, ObjectKey("shop", "cart")) in following.events
         server.put(service("cart"))
         following.await_services("cart")
+
+
+def test_an_instance_follows_what_is_labelled_for_it_and_lets_go_of_what_is_not_any_more(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    def label(name: str, whose: str) -> None:
+        labelled = service(name, cluster_ip="10.96.0.21")
+        labelled["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": whose}
+        server.put(labelled)
+
+    label("web", "edge")
+    label("other", "edge-2")
+    with Following(server, tmp_path, instance=Instance("edge")) as edge, Following(server, tmp_path) as plain:
+        for following, seen in ((edge, "web"), (plain, "cart")):
+            following.await_complete()
+            following.await_services(seen)
+        label("web", "edge-2")
+        label("other", "edge")
+        edge.await_services("other")
+        assert plain.names() == {"cart"}
+        assert edge.snapshot.slices == plain.snapshot.slices
+        assert edge.errors == plain.errors == []
+    asked = {request.query.get("labelSelector") for request in server.requests if request.path == "/api/v1/services"}
+    assert asked == {
+        f"{start}service.kubernetes.io/service-proxy-name{end}" for start, end in (("!", ""), ("", "=edge"))
+    }
 
 
 def test_long_lists_come_in_pages(server: ApiServer, tmp_path: Path) -> None:

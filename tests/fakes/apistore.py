@@ -167,10 +167,12 @@ def event_of(change: Change, selector: Selector) -> tuple[str, Json] | None:
 
 
 def selector_of(labels: str, fields: str) -> Selector:
-    """Of the selector grammar, what a service proxy uses: `!label`, `field=value` and `field!=value`."""
+    """Of the selector grammar, what a service proxy uses: `!label`, `label=value`, `field=value` and `field!=value`."""
 
     def has_label(item: Json, term: str) -> bool:
-        return term.removeprefix("!") in (item["metadata"].get("labels") or {})
+        labels = item["metadata"].get("labels") or {}
+        name, equals, value = term.removeprefix("!").partition("=")
+        return labels.get(name) == value if equals else name in labels
 
     def has_value(item: Json, term: str) -> bool:
         path, _, value = term.replace("!=", "=").partition("=")
