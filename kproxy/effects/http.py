@@ -44,6 +44,8 @@ NO_FILE_BYTES: Final = 1 << 40
 """waitress keeps what is longer in a temporary file, for which a container may have no room."""
 LOOK_S: Final = 2.0
 """How often such clients are looked for."""
+REST_S: Final = 0.2
+"""How long after a client that could not be let in the next try is made."""
 PATIENCE_S: Final = 1
 """How long closing waits for threads."""
 
@@ -126,7 +128,7 @@ class HttpServer:
         opened: list[BaseWSGIServer] = []
 
         def open_it() -> None:
-            kind = UnixWSGIServer if bound.family == socket.AF_UNIX else TcpWSGIServer
+            kind = _UnixServer if bound.family == socket.AF_UNIX else _TcpServer
             info = (bound.family, bound.type, bound.proto, bound.getsockname())
             opened.append(
                 kind(
@@ -198,6 +200,26 @@ class HttpServer:
             wasyncore.poll2(timeout=LOOK_S, map=self._map)
             self._let_go(time.time() - UNTAKEN_S)
         wasyncore.close_all(self._map, ignore_all=True)
+
+
+class _Resting:
+    """A server whose thread rests a moment where there is no descriptor or memory for a client, who waits on."""
+
+    def accept(self) -> tuple[socket.socket, Any] | None:
+        try:
+            accepted: tuple[socket.socket, Any] | None = super().accept()  # type: ignore[misc] # the other parent's
+        except OSError:
+            time.sleep(REST_S)
+            raise
+        return accepted
+
+
+class _TcpServer(_Resting, TcpWSGIServer):
+    pass
+
+
+class _UnixServer(_Resting, UnixWSGIServer):
+    pass
 
 
 class _Bell(wasyncore.dispatcher):

@@ -28,6 +28,8 @@ ATTEMPTS = 5
 """How often a dump that was changed under us is begun again."""
 SETTLE_S = 0.05
 """Addresses come in bursts (a link comes up): how long after the first notification the dump is made."""
+AGAIN_S = 1.0
+"""How soon after an error the addresses are read again: nobody may tell of them a second time."""
 
 PROC_SYS = Path("/proc/sys")
 
@@ -92,25 +94,28 @@ class AddressWatch:
         tell: Callable[[frozenset[str]], None],
         fail: Callable[[KernelError], None],
     ) -> None:
-        """Tell every change until the watch ends; what goes wrong is told too, and the next notification is awaited."""
+        """Tell every change until the watch ends; what goes wrong is told too, and tried again soon."""
+        wait_s: float | None = None
         with notes:
-            while self._noted(notes):
+            while self._noted(notes, wait_s):
                 try:
                     _discard(notes)
                     now = local_addresses()
                 except (OSError, KernelError) as error:
                     fail(ObserveFailed(f"this node's addresses may have changed unseen: {error}"))
+                    wait_s = AGAIN_S
                     continue
+                wait_s = None
                 if now != known:
                     known = now
                     tell(now)
 
-    def _noted(self, notes: socket.socket) -> bool:
-        """Wait for a notification and let it settle; False when the watch is to end."""
+    def _noted(self, notes: socket.socket, wait_s: float | None) -> bool:
+        """Wait for a notification, so long at most, and let it settle; False when the watch is to end."""
         poll = select.poll()
         poll.register(notes, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN | select.POLLHUP)
-        if any(descriptor == self._wake_read for descriptor, _ in poll.poll()):
+        if any(descriptor == self._wake_read for descriptor, _ in poll.poll(wait_s and wait_s * 1000)):
             return False
         poll.unregister(notes)
         return not poll.poll(SETTLE_S * 1000)

@@ -128,7 +128,7 @@ def stand(
         kubeconfig.write_text(json.dumps(server.kubeconfig(token)))
         options = ("--kubeconfig", str(kubeconfig), "--config", str(config), "--backend", backend)
         target = Target(vip.cluster[family], 80, count=8)
-        traffic = Traffic(lab.outside, target, lab.controls()[lab.outside], ())
+        traffic = Traffic(lab.outside, target, [Target(everywhere(family)[2], PORT)], ())
         with agent(lab.node, "kubernetes", *options, through=through) as running:
             made = Stand(lab, backend, running, server, config, kubeconfig, vip, family, traffic)
             made.may_serve(*serving)
