@@ -7,13 +7,13 @@ long (docs/decisions has the figures). Ours are marked by scheduler flag 3.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import struct
 from collections.abc import Iterable
 from typing import Final
 
 from backends.ipvs.objects import Balance, Real, Server
 from kproxy.core.values import Family, Protocol, Value
+from kproxy.netlink.addresses import address_text
 from kproxy.netlink.attributes import attribute, nested, number, read, string, text
 from kproxy.netlink.generic import attributes_of, generic, host_number, host_u32
 from kproxy.netlink.messages import Message
@@ -141,7 +141,7 @@ def read_timeouts(answers: Iterable[Message]) -> tuple[int, ...]:
 def read_server(received: Message, family: Family) -> tuple[Server, Balance] | None:
     """A virtual server of this family that is ours; None for any other."""
     found = read(attributes_of(received)[SERVICE])
-    flags = _FLAGS_FORM.unpack_from(found[FLAGS])[0]
+    flags = host_number(found[FLAGS][:4])
     if host_number(found[ADDRESS_FAMILY]) != NUMBERS[family] or not flags & OURS:
         return None
     kept_s = host_number(found[TIMEOUT]) if flags & PERSISTENT else 0
@@ -162,4 +162,4 @@ def read_real(received: Message, server: Server, family: Family) -> Found:
 
 
 def _address(payload: bytes, family: Family) -> str:
-    return str(ipaddress.ip_address(payload[: family.address_bits // 8]))
+    return address_text(payload[: family.address_bits // 8])

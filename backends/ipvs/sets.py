@@ -7,7 +7,6 @@ old kernels take them.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -16,6 +15,7 @@ from backends.ipvs.objects import NO_MARK, Kind, Mark, Member, SetId, Shape, Vip
 from backends.ipvs.servers import PROTOCOLS
 from kproxy.core.document import Content, ObjectId
 from kproxy.core.values import Family, Protocol, family_of
+from kproxy.netlink.addresses import address_text
 from kproxy.netlink.attributes import attribute, nested, number, read, string, text, u8, u16, u32, u64, walk
 from kproxy.netlink.messages import Message, netfilter
 from kproxy.netlink.virtual_servers import NUMBERS
@@ -131,4 +131,4 @@ def _member(name: str, data: dict[int, bytes]) -> tuple[ObjectId, Content]:
 
 
 def _text(payload: bytes) -> str:
-    return str(ipaddress.ip_address(next(iter(read(payload).values()))))
+    return address_text(next(iter(read(payload).values()), b""))

@@ -128,7 +128,7 @@ def decode_status(body: bytes | msgspec.Raw) -> Status:
     try:
         return _statuses.decode(body)
     except MALFORMED:
-        return Status(message=bytes(body[: TEXT_LIMIT * 4]).decode(errors="replace"))
+        return Status(message=bytes(body)[: TEXT_LIMIT * 4].decode(errors="replace"))
 
 
 def read_object(

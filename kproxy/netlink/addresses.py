@@ -42,11 +42,12 @@ def read_addresses(messages: Iterable[Message], link: int | None = None, without
             attributes = read(memoryview(one.payload)[_IFADDRMSG.size :])
             own = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
             if own is not None:
-                found.add(_text(own))
+                found.add(address_text(own))
     return frozenset(found)
 
 
-def _text(packed: bytes) -> str:
+def address_text(packed: bytes) -> str:
+    """The canonical text of 4 or 16 bytes in network order; Malformed for any other number of them."""
     try:
         return str(ipaddress.ip_address(packed))
     except ValueError as error:
