@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from lab.agent import KPROXY
 from lab.machine import Target
-from lab.topology import Lab, laboratory
+from lab.topology import NODE_NAME, Lab, laboratory
 from tests.e2e.pages import HEALTHZ_PORT, until
 from tests.e2e.world import fresh_vip, service
 from tests.fakes.apiserver import CUT
 from tests.fakes.namespace import in_namespace
 from tests.faults import inside
+from tests.faults.footprint import nothing_leaked
 from tests.faults.stand import KINDS, stand
 
 pytestmark = pytest.mark.root
@@ -110,7 +112,7 @@ def test_read_only_kernel_parameters_are_told_and_harm_nothing(lab: Lab, tmp_pat
 
 
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
-def test_a_full_disk_takes_the_log_and_nothing_else(lab: Lab, tmp_path: Path, backend: str) -> None:
+def test_an_agent_works_where_no_temporary_file_can_be_written(lab: Lab, tmp_path: Path, backend: str) -> None:
     room = tmp_path / "room"
     room.mkdir()
     through = (*INSIDE, "full", str(room), "env", f"TMPDIR={room}", f"HOME={room}")
@@ -120,8 +122,29 @@ def test_a_full_disk_takes_the_log_and_nothing_else(lab: Lab, tmp_path: Path, ba
         node.follows(node.pods[2])
 
 
+def test_a_full_disk_takes_the_log_and_nothing_else(lab: Lab, tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    with stand(lab, tmp_path, fresh_vip()) as node:
+        assert node.agent.stop() == 0
+        follow = (KPROXY, "run", "--kubeconfig", str(node.kubeconfig), "--node-name", NODE_NAME, "--log-format", "json")
+        agent = lab.node.start(*INSIDE, "full-log", str(room), *follow)
+        try:
+            node.follows(node.pods[2])
+            inner = Path(f"/proc/{agent.pid}/root{room}")
+            with nothing_leaked(agent.pid):
+                (inner / inside.FILLER).unlink()
+                node.follows(node.pods[0])
+                until(lambda: "synced" in (inner / inside.LOG).read_text().splitlines()[-1])
+            agent.terminate()
+            assert agent.wait(60.0) == 0
+        finally:
+            agent.kill()
+            agent.wait()
+
+
 def test_a_link_that_is_gone_takes_its_endpoint_and_no_other(tmp_path: Path) -> None:
-    with laboratory() as lab, stand(lab, tmp_path, fresh_vip()) as node:
+    with laboratory() as lab, stand(lab, tmp_path, fresh_vip()) as node, nothing_leaked(node.agent.process.pid):
         _, there, elsewhere = node.pods
         node.traffic.allow({"NONE", "UNREACHABLE"})
         node.lab.node.ip(["link delete veth-pod-here"])
