@@ -28,6 +28,7 @@ from tests.e2e.world import (
     endpoint_slice,
     fresh_vip,
     ingress,
+    make_legacy,
     sees,
     service,
 )
@@ -210,3 +211,17 @@ def test_a_second_agent_of_an_instance_is_refused(both: Both) -> None:
         refused = subprocess.run(both.lab.node.command(command), capture_output=True, text=True, check=False)
         assert refused.returncode == 1
         assert "another agent runs on this node" in refused.stderr
+
+
+@pytest.mark.ipvs
+def test_ipvs_serves_beside_an_instance(tmp_path: Path) -> None:
+    with laboratory() as lab, ExitStack() as stack:
+        make_legacy(lab.node)
+        both = Both(lab, tmp_path)
+        both.agent(stack, "", "ipvs")
+        edge = both.agent(stack, "edge", "iptables")
+        both.check()
+        edge.stop()
+        both.kproxy("cleanup", *EDGE)
+        assert not both.rules("edge", "iptables")
+        assert both.kproxy("audit", *options(both, "")).count("all as they should be") == 1
