@@ -9,7 +9,7 @@ import pytest
 
 from backends.nftables import BACKEND as NFTABLES
 from kproxy.agent import BE_LIBERAL, NODE_WAIT_S, REMIND_S, ROUTE_LOCALNET
-from kproxy.core.host import Settings
+from kproxy.core.host import LocalDetection, Settings
 from kproxy.core.model import Applied, Deleted, Kind, Replaced
 from kproxy.core.schedule import Pace
 from kproxy.core.values import Family, ObjectKey
@@ -218,6 +218,22 @@ def test_that_no_pod_can_be_told_apart_is_said_once_per_family() -> None:
     known = Stage(Settings(cluster_cidrs=(ipaddress.ip_network("10.64.0.0/16"), ipaddress.ip_network("fd00:64::/48"))))
     known.begin([service()], [endpoint_slice()])
     assert known.log("no packet's source") == []
+
+
+def test_why_pods_are_not_masqueraded_is_said_once_per_family() -> None:
+    """Pods are told by interface, so that only clusterCIDR could say which others there are."""
+    here = Settings(
+        local_detection=LocalDetection.BRIDGE_INTERFACE,
+        bridge_interface="cni0",
+        cluster_cidrs=(ipaddress.ip_network("10.64.0.0/16"),),
+        egress_masquerade=True,
+    )
+    stage = Stage(here)
+    stage.begin([service()], [endpoint_slice()])
+    stage.hear(Applied(endpoint_slice("cart", "10.64.1.11")))
+    (line,) = stage.log("pods' connections are not masqueraded")
+    assert line["family"] == "IPv6"
+    assert "set one of them" in line["reason"]
 
 
 def test_a_skipped_object_is_told_once_per_reason() -> None:
