@@ -73,9 +73,9 @@ def migrate(  # noqa: PLR0913, PLR0917 - one for each option
     With --yes, on a node where kproxy runs beside kube-proxy's rules: kproxy's are read back and held against the
     cluster, as `kproxy audit` does; only if they are as they should be, kube-proxy's are removed. Needs root.
 
-    Exit code 0: done, or reported; 1: kproxy's rules are not as they should be, nothing is removed; 2: a wrong
-    option, manifest or configuration; 3: this machine lacks something; 4: it could not be found out, or not all could
-    be removed.
+    Exit code 0: done, or reported; 1: kproxy's rules are not as they should be, or kube-proxy runs: nothing is
+    removed; 2: a wrong option, manifest or configuration; 3: this machine lacks something; 4: it could not be found
+    out, or not all could be removed.
 
     \b
     Examples:
@@ -122,6 +122,9 @@ def _fitted(line: str) -> list[str]:
 def _finish(question: Asked, drain_s: int) -> int:
     """Remove kube-proxy's rules, if kproxy's are as they should be."""
     last = TakeOver(question)
+    if running := last.still_running():
+        note(f"{running[0]} runs here, and would write its rules anew: end it first")
+        return 1
     if different := last.differences():
         for line in different[:MAX_SHOWN]:
             note(line)

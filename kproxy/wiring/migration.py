@@ -19,6 +19,7 @@ from kproxy.core.migration import NFTABLES, Way
 from kproxy.core.migration_checks import differences
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family
+from kproxy.effects import machine
 from kproxy.effects.leftovers import Remains, VirtualServers
 from kproxy.effects.only_reading import only_reading
 from kproxy.errors import ConfigError, KproxyError
@@ -113,6 +114,10 @@ class TakeOver:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._remains = all_remains(ours=False, kube_proxy=True, families=asked.families)
+
+    def still_running(self) -> list[str]:
+        """The processes of kube-proxy in this network namespace, as far as they can be seen from here."""
+        return [f"{one.name} (process {one.pid})" for one in machine.processes((KUBE_PROXY.proxy,))]
 
     def lines(self) -> list[str]:
         """What is to go, one line each."""

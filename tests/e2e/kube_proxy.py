@@ -146,9 +146,9 @@ add {ports} {it.node_port}
     link = ["link add kube-ipvs0 type dummy", f"address add {it.vip}/{128 if it.family else 32} dev kube-ipvs0"]
     return [
         ("ipset restore", sets),
-        (f"{tool}-restore --noflush", rules),
         ("ipvsadm -R", "\n".join([*servers, ""])),
         ("ip -batch -", "\n".join([*link, ""])),
+        (f"{tool}-restore --noflush", rules),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +145,14 @@ def test_kube_proxys_rules_stay_while_kproxys_are_not_as_they_should_be(tmp_path
             run(KPROXY, "migrate", "--yes", *node.asked)
         with agent(node.lab.node, node.source, "--backend", "nftables", "--config", str(node.config)):
             pass
+        copy = tmp_path / "kube-proxy"  # a process is known by the name of its file
+        copy.write_bytes(Path("/bin/cat").read_bytes())
+        copy.chmod(0o755)
+        with subprocess.Popen(node.lab.node.command([str(copy)]), stdin=subprocess.PIPE) as process:
+            until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "kube-proxy\n")
+            with pytest.raises(LabError, match=r"kube-proxy \(process \d+\) runs here"):
+                run(KPROXY, "migrate", "--yes", *node.asked)
+            process.communicate()
         run("nft", "flush", "chain", "ip", "kproxy", "dispatch")
         with pytest.raises(LabError, match="kube-proxy's stay"):
             run(KPROXY, "migrate", "--yes", *node.asked)
