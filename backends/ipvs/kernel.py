@@ -27,7 +27,7 @@ from kproxy.core.chains import is_of_ipvs, parse_chains
 from kproxy.core.document import LEAVING, OBSERVED, Change, Content, Document, ObjectId, Owner
 from kproxy.core.values import Family
 from kproxy.effects import chain_watch
-from kproxy.effects.process import ProcessTimeout, Run
+from kproxy.effects.process import ProcessFailed, ProcessTimeout, Run
 from kproxy.effects.xtables import LEGACY_TABLES, Tools, Variant, read_proc
 from kproxy.errors import ApplyRejected, ApplyTimeout, ObserveFailed, UnsupportedHost
 from kproxy.netlink.attributes import Malformed
@@ -75,7 +75,7 @@ class IpvsKernel:
         due: dict[ObjectId, Content] = {}
         try:
             found = dict(self._read(due))
-        except (OSError, Malformed, KeyError, ProcessTimeout, UnsupportedHost) as error:
+        except (OSError, Malformed, KeyError, ProcessFailed, UnsupportedHost) as error:
             raise ObserveFailed(f"IPVS of {self._family.label} cannot be read: {error!r}") from error
         return {owner: fragment for owner, fragment in ((OBSERVED, found), (LEAVING, due)) if fragment}
 
@@ -233,6 +233,8 @@ class IpvsKernel:
             result = self._run(argv, text, TIMEOUT_S)
         except ProcessTimeout as error:
             raise ApplyTimeout(str(error)) from error
+        except (ProcessFailed, UnsupportedHost) as error:
+            raise ApplyRejected(str(error)) from error
         if result.status:
             raise ApplyRejected(f"{self._tools.restore}: {' '.join(result.errors.split())}")
 
