@@ -7,6 +7,11 @@ import subprocess
 from pathlib import Path
 
 
+def is_ours() -> bool:
+    """Whether it was started for us, by scripts/uml, and may be changed as a whole."""
+    return "User Mode Linux" in Path("/proc/cpuinfo").read_text()
+
+
 def has_ipvs() -> bool:
     """Whether it has ip_vs, loaded or to be loaded."""
     if Path("/proc/net/ip_vs").exists():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.kernel import has_ipvs
+from lab.kernel import has_ipvs, is_ours
 
 NOT_ROOT = "needs root and network namespaces: run as root"
 NOTES = pytest.StashKey[list[str]]()
@@ -27,6 +27,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     _leave_to_uml(config, items)
+    if not is_ours():
+        _deselect(config, items, [item for item in items if item.get_closest_marker("own_kernel")])
     if "slow" not in config.option.markexpr:
         _deselect(config, items, [item for item in items if item.get_closest_marker("slow")])
     if os.geteuid() == 0:

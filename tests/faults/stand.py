@@ -114,10 +114,14 @@ def stand(
     backend: str = "nftables",
     token: str = "",
     through: Sequence[str] = (),
+    controlled: bool = True,
     own: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[Stand]:
-    """With `pods[:2]` serving and traffic flowing; `settings` and `own` are the configuration's, as in `world`."""
+    """With `pods[:2]` serving and traffic flowing; `settings` and `own` are the configuration's, as in `world`.
+
+    Unless `controlled`, silence is believed though no other connection through the node may be answered either.
+    """
     server = ApiServer({token} if token else ())
     serving = everywhere(family)[:2]
     server.put(*objects(vip, family, serving))
@@ -128,7 +132,7 @@ def stand(
         kubeconfig.write_text(json.dumps(server.kubeconfig(token)))
         options = ("--kubeconfig", str(kubeconfig), "--config", str(config), "--backend", backend)
         target = Target(vip.cluster[family], 80, count=8)
-        traffic = Traffic(lab.outside, target, [Target(everywhere(family)[2], PORT)], ())
+        traffic = Traffic(lab.outside, target, [Target(everywhere(family)[2], PORT)] if controlled else [], ())
         with agent(lab.node, "kubernetes", *options, through=through) as running:
             made = Stand(lab, backend, running, server, config, kubeconfig, vip, family, traffic)
             made.may_serve(*serving)
