@@ -40,7 +40,7 @@ def synced_news(setup: Setup, family: Family, side: Side, done: Pass, drift: Dri
         error=done.error,
         plan=known.plan if known else None,
         waited_s=None if since is None else setup.clock() - since,
-        programming_s=tuple(setup.wall() - at for at in side.triggers),
+        programming_s=tuple(max(setup.wall() - at, 0.0) for at in side.triggers),  # clocks differ, and jump
         drift=drift,
     )
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from lab.topology import Lab
+from lab.agent import KPROXY, agent
+from lab.topology import NODE_NAME, Lab
 from tests.e2e.world import fresh_vip
 from tests.faults.stand import KINDS, Stand, stand
 
 pytestmark = pytest.mark.root
 
 SHORT_S, LONG_S = 3.0, 60.0
+AGENTS, LIFE_S = 50, 3.0
 KILLS = {"nftables": 150, "iptables": 50}
 
 
@@ -62,6 +65,29 @@ def test_an_agent_that_stood_still_catches_up(node: Stand) -> None:
 @pytest.mark.slow
 def test_an_agent_that_stood_still_for_a_minute_catches_up(node: Stand) -> None:
     stopped_for(node, LONG_S)
+
+
+@pytest.mark.slow
+def test_the_agent_itself_is_killed_again_and_again(node: Stand, note: Callable[[str], None]) -> None:
+    """From its start on, also before its first sync; whoever comes next goes on with what it finds."""
+    seed = random.randrange(1 << 32)
+    note(f"kill -9 of the agent, {node.backend}: seed {seed}")
+    chance = random.Random(seed)
+    node.agent.process.kill()
+    node.may_serve(*node.pods)
+    options = ("--kubeconfig", str(node.kubeconfig), "--config", str(node.config), "--backend", node.backend)
+    command = (KPROXY, "run", "--node-name", NODE_NAME, *options)
+    for _ in range(AGENTS):
+        process = node.lab.node.start(*command, output=subprocess.DEVNULL)
+        until_s = time.monotonic() + chance.uniform(0.0, LIFE_S)
+        while time.monotonic() < until_s:
+            node.order(*chance.sample(node.pods, 2))
+            time.sleep(chance.uniform(0.0, 0.05))
+        process.kill()
+        process.wait()
+    node.order(node.pods[2])
+    with agent(node.lab.node, "kubernetes", *options):
+        node.serves(node.pods[2])
 
 
 def test_whoever_is_killed_at_any_point_of_a_sync_leaves_the_old_state_or_the_new(
