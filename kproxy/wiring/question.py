@@ -18,8 +18,6 @@ class Asked(Value, frozen=True):
     config: str | None = None
     kubeconfig: str = ""
     backend: str = ""
-    instance: str = ""
-    """An instance's name as it was given; empty: the configuration's."""
     node_name: str = ""
     node_ips: tuple[str, ...] = ()
     families: tuple[Family, ...] = tuple(Family)
@@ -27,3 +25,5 @@ class Asked(Value, frozen=True):
     """kube-proxy's flags as they were given, by name (`proxy-mode`)."""
     master: str = ""
     """The API server's URL, if not the kubeconfig's."""
+    instance: str = ""
+    """An instance's name as it was given; empty: the configuration's."""
