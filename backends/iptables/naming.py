@@ -28,7 +28,7 @@ class Naming(Value, frozen=True):
     prefix: str = PREFIX
 
     def exchanged(self, text: str) -> str:
-        """A text of iptables-save or iptables-restore, with the prefixes exchanged wherever it names a chain or list."""
+        """A text of iptables-save or iptables-restore with the prefixes exchanged wherever it names a chain or list."""
         if self.prefix == PREFIX:
             return text
         other = {PREFIX: self.prefix, self.prefix: PREFIX}
