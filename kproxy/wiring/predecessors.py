@@ -11,12 +11,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from kproxy.agent import State
 from kproxy.core.chains import IPVS_PREFIX, PREFIX
+from kproxy.core.document import Document
 from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.leftovers import OURS, signs_of
 from kproxy.core.values import Family
@@ -119,17 +121,20 @@ class Predecessors:
     def _difference(self) -> str:
         """In what the kernel is not as the agent wants it, seen through a door of its own."""
         state = self._state()
-        for family, side in state.sides.items():
-            if side.world.compiled is None:
-                return f"{family.label} is not compiled yet"
+        for family in state.sides:
             kernel = state.backend.open(family)
             try:
-                found = unlike(state.backend, family, kernel, side.world.compiled.document)
+                found = unlike(state.backend, family, kernel, partial(self._wanted, family))
             finally:
                 kernel.close()
             if found:
                 return f"{family.label}: {found}"
         return ""
+
+    def _wanted(self, family: Family) -> Document:
+        """What the agent has compiled last; it has synced before this begins."""
+        compiled = self._state().sides[family].world.compiled
+        return compiled.document if compiled else {}
 
     def _are_connections_done(self) -> bool:
         """Wait until IPVS carries no connection of ours, or for as long as they may drain; False when the agent ends.

@@ -6,14 +6,14 @@ is refused or does not read back as it is wanted is taken away again, and the ol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from kproxy.agent import State
 from kproxy.audit.own import own_differences
 from kproxy.config import Config
-from kproxy.core.document import Document, diff
+from kproxy.core.document import Change, Document, diff
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
 from kproxy.effects.logs import Logger
@@ -76,19 +76,36 @@ def _unlike(done: Pass, backend: Backend, family: Family, kernel: Kernel) -> str
         return str(done.error)
     if done.outcome.refusals:
         return "; ".join(f"{one.owner}: {one.what}: {one.reason}" for one in done.outcome.refusals[:MAX_SHOWN])
-    return unlike(backend, family, kernel, done.world.compiled.document) if done.world.compiled else ""
+    compiled = done.world.compiled
+    return unlike(backend, family, kernel, lambda: compiled.document) if compiled else ""
 
 
-def unlike(backend: Backend, family: Family, kernel: Kernel, want: Document) -> str:
-    """In what the kernel differs from what is wanted, read back; empty if in nothing."""
+def unlike(backend: Backend, family: Family, kernel: Kernel, want: Callable[[], Document]) -> str:
+    """In what the kernel differs from what is wanted, read back; empty if in nothing.
+
+    What is wanted may change while the kernel is read: objects that it is about then are not compared.
+    """
+    before = want()
     try:
-        differences = own_differences(family, diff(kernel.observe(), want), backend)
+        have = kernel.observe()
     except KproxyError as error:
         return str(error)
+    after = want()
+    differences = own_differences(family, without(diff(have, after), diff(before, after)), backend)
     if not differences:
         return ""
     first = differences[0]
     return f"{len(differences)} differences after writing, first {first.where}: {first.kind}: {first.what}"
+
+
+def without(change: Change, moving: Change) -> Change:
+    """A change but for the objects that another one is about."""
+    others = moving.added.keys() | moving.changed.keys() | moving.removed.keys()
+    return Change(
+        {key: one for key, one in change.added.items() if key not in others},
+        {key: one for key, one in change.changed.items() if key not in others},
+        {key: one for key, one in change.removed.items() if key not in others},
+    )
 
 
 def _take_back(kernels: Mapping[Family, Kernel]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from kproxy.core.document import Document
 from kproxy.core.host import Settings
 from kproxy.core.leftovers import remains
+from kproxy.core.model import Applied
 from kproxy.core.plan import Ipvs
 from kproxy.effects.logs import make_logger
 from kproxy.ports import Kernel
@@ -81,14 +82,27 @@ class Doors:
         return self.look(family)
 
 
+class Watched(FakeKernel):
+    """A kernel that something happens to after it was read."""
+
+    def __init__(self, document: Document, meanwhile: Callable[[], object]) -> None:
+        super().__init__(document)
+        self.meanwhile = meanwhile
+
+    def observe(self) -> Document:
+        found = dict(super().observe())
+        self.meanwhile()
+        return found
+
+
 class Scene:
     """An agent that has synced, and what stands beside its rules."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, drain_s: int = 300) -> None:
         self.gone: list[str] = []
         self.wrong: Document = {}
-        self.looked = threading.Event()
         self.carried = 0
+        self.meanwhile: Callable[[], object] = lambda: None
         self.lines = io.StringIO()
         self.stage = Stage(Settings(ipvs=Ipvs(drain_s=drain_s)))
         self.stage.begin([service()], [endpoint_slice()])
@@ -101,8 +115,7 @@ class Scene:
         self.thread = Predecessors(lambda: self.stage.agent.state, make_logger("json", 0, self.lines))
 
     def _look(self, family: Any) -> Kernel:
-        self.looked.set()
-        return FakeKernel(self.wrong or self.stage.kernels[family].document)
+        return Watched(self.wrong or self.stage.kernels[family].document, self.meanwhile)
 
     def until_said(self, event: str) -> dict[str, Any]:
         """Wait for a line of the log."""
@@ -142,6 +155,16 @@ def test_nothing_goes_until_our_rules_read_back_as_wanted(monkeypatch: pytest.Mo
         scene.until_gone("rules", "servers")
     finally:
         scene.thread.stop()
+
+
+def test_what_changes_while_the_kernel_is_read_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    addresses = iter(f"10.64.1.{number}" for number in range(20, 250))
+    scene.meanwhile = lambda: scene.stage.hear(Applied(endpoint_slice("cart", next(addresses))))
+    scene.thread.start()
+    scene.until_gone("rules", "servers")
+    scene.thread.stop()
+    assert "stay until" not in scene.lines.getvalue()
 
 
 def test_an_agent_that_ends_leaves_the_old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
