@@ -10,6 +10,7 @@ import pytest
 
 from lab import NONE
 from lab.agent import agent
+from lab.listening import endpoint_text
 from lab.machine import Machine, Target, probe_all
 from lab.topology import OUTSIDE_IPS, Lab, laboratory
 from tests.e2e.world import HERE, NODE, RANGES
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.root
 
 SERVED = ("10.96.200.1", "fd00:10:96::9:1")
 NOBODYS = ("10.96.200.2", "fd00:10:96::9:2")
+NODES_OWN = ("10.96.200.3", "fd00:10:96::9:3")
+PORT = 8080
 WORDS = ("ip", "ip6")
 SILENCE = 2
 
@@ -44,20 +47,24 @@ def foreign(node: Machine) -> None:
 
 
 def check(lab: Lab) -> None:
+    """Whom a foreign table serves, and what the node has itself, answers everybody; what nobody has, nobody."""
     for family in (0, 1):
         clients = {lab.pod_there: None, lab.node: None, lab.outside: OUTSIDE_IPS[family]}
-        places = ((SERVED[family], 1), (NOBODYS[family], SILENCE))
+        places = ((SERVED[family], 80, 1), (NODES_OWN[family], PORT, 1), (NOBODYS[family], 80, SILENCE))
         probes = {
-            machine: [Target(address, 80, source=source, count=count) for address, count in places]
+            machine: [Target(address, port, source=source, count=count) for address, port, count in places]
             for machine, source in clients.items()
         }
-        for machine, (served, nobodys) in probe_all(probes, lab.controls()).items():
-            assert not set(served) & {NONE, "REJECT", "UNREACHABLE"}, machine.name
+        for machine, (served, own, nobodys) in probe_all(probes, lab.controls()).items():
+            assert {one.partition(" ")[0] for one in served} == {endpoint_text(HERE[family], PORT)}, machine.name
+            assert {one.partition(" ")[0] for one in own} == {endpoint_text(NODES_OWN[family], PORT)}, machine.name
             assert set(nobodys) == {NONE}, machine.name
 
 
 def test_an_address_that_another_table_serves(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [NODE, RANGES]}))
+    lab.node.ip(f"address add {address} dev lo" for address in NODES_OWN)
+    lab.node.listen("TCP", PORT)
     foreign(lab.node)
     with agent(lab.node, tmp_path, "--backend", "nftables"):
         check(lab)

@@ -14,8 +14,17 @@ import pytest
 
 from lab import REJECT
 from lab.agent import KPROXY, Agent, Entry, agent
+from lab.listening import endpoint_text
 from lab.machine import Answers, LabError, Machine, Target, probe_all
-from lab.topology import NODE_IPS, OUTSIDE_IPS, Lab, laboratory
+from lab.topology import (
+    CLUSTER_CIDRS,
+    NODE_IPS,
+    OUTSIDE_IPS,
+    SECOND_OUTSIDE_IPS,
+    SERVICE_CIDRS,
+    Lab,
+    laboratory,
+)
 from tests.e2e.world import (
     HERE,
     NODE,
@@ -40,6 +49,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {"": (), "edge": EDGE}
 LABEL = "service.kubernetes.io/service-proxy-name"
 PUT_RIGHT = "rules were changed by others"
 CONNECTIONS = 24
+OUTSIDE_PORT = 8080
+EXEMPT = [*CLUSTER_CIDRS, *SERVICE_CIDRS, "192.0.2.0/24", "2001:db8:2::/64"]
+EGRESS = {"egressMasquerade": {"enabled": True, "nonMasqueradeCIDRs": EXEMPT}}
 PAIRS = [("nftables", "nftables"), ("iptables", "iptables"), ("nftables", "iptables"), ("iptables", "nftables")]
 
 
@@ -50,11 +62,15 @@ class Both:
         self.lab = lab
         self.folder = folder
         self.config = folder / "config.yaml"
-        self.config.write_text(config_text({}))
+        self.config.write_text(config_text(EGRESS))
         self.objects = folder / "objects"
         self.objects.mkdir()
         self.vips = {(name, family): fresh_vip() for name in NAMES for family in (0, 1)}
         self.gone = {(name, family): fresh_vip() for name in NAMES for family in (0, 1)}
+        for machine in lab.machines:
+            # Ports are random here: none that was used before is to be held against a new connection (PAWS).
+            machine.sysctl({"net/ipv4/tcp_max_tw_buckets": "0"})
+        lab.outside.listen("TCP", OUTSIDE_PORT)
         self.write("cluster", NODE, RANGES)
         for (name, family), vip in self.vips.items():
             self.serve(name, family, vip, HERE[family], REMOTE[family])
@@ -104,7 +120,7 @@ class Both:
         for family in (0, 1):
             clients = {"pod": self.lab.pod_here, "node": self.lab.node, "outside": self.lab.outside}
             for client, machine in clients.items():
-                for place, wanted in self.places(client, family):
+                for place, wanted in (*self.places(client, family), *egress(client, family)):
                     source = OUTSIDE_IPS[family] if client == "outside" else None
                     probes.setdefault(machine, []).append(Target(*place, source=source, count=CONNECTIONS))
                     expected.setdefault(machine, []).append(wanted)
@@ -124,6 +140,14 @@ class Both:
             yield (NODE_IPS[family], gone.node_port), {REJECT}
 
 
+def egress(client: str, family: int) -> Iterator[tuple[tuple[str, int], set[str]]]:
+    """What the outside sees of a pod's own connections: the node, but where that is exempt."""
+    if client == "pod":
+        for address, source in ((SECOND_OUTSIDE_IPS, NODE_IPS), (OUTSIDE_IPS, HERE)):
+            place = (address[family], OUTSIDE_PORT)
+            yield place, {f"{endpoint_text(*place)} {source[family]}"}
+
+
 def labelled(name: str, vip: Vip, family: int, own: str, **spec: Any) -> list[Manifest]:
     """A Service of an instance."""
     made = service(own, vip, family, **spec)
@@ -134,13 +158,6 @@ def labelled(name: str, vip: Vip, family: int, own: str, **spec: Any) -> list[Ma
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with laboratory() as lab:
         yield Both(lab, tmp_path_factory.mktemp("instances"))
-
-
-@pytest.fixture(autouse=True)
-def swept(both: Both) -> Iterator[None]:
-    yield
-    for options in NAMES.values():
-        both.kproxy("cleanup", *options)
 
 
 @pytest.mark.parametrize(("plain", "edge"), PAIRS)
@@ -167,6 +184,7 @@ def test_both_serve_whichever_comes_first(both: Both, plain: str, edge: str) -> 
         agents[1].stop()
         both.kproxy("cleanup", *EDGE)
         assert both.rules("", plain) == before
+    both.kproxy("cleanup")
 
 
 def options(both: Both, name: str) -> tuple[str, ...]:
