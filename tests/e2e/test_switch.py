@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab.agent import KPROXY, Entry
+from lab.agent import KPROXY, Entry, agent
 from lab.machine import PYTHON, Machine
 from lab.topology import NODE_IPS, PORTS, Lab
 from tests.e2e import flowing
@@ -265,3 +265,16 @@ def test_no_connection_is_lost_on_the_way_to_ipvs_and_back(tmp_path: Path) -> No
         configure(node, {"drainTimeout": "0s"}, mode="iptables")
         node.agent.wait(lambda _: not of_ipvs(node), "that nothing is left of IPVS", since, SWITCH_S)
         assert of_iptables(node)
+
+
+def test_a_new_process_with_another_backend_follows_the_old_one(tmp_path: Path) -> None:
+    vip, ends = fresh_vip(), everywhere(0)
+    with world("nftables", tmp_path, by_mode=True) as node:
+        node.put("svc", 0, service("svc", vip, 0), endpoint_slice("svc", 0, *map(endpoint, ends)))
+        assert node.agent.stop() == 0
+        configure(node, mode="iptables")
+        with agent(node.lab.node, node.folder, *node.options) as other:
+            node.agent = other
+            wait_for(node, 0, REMOVED, 2)
+            assert standing(node) == {"iptables"}
+            assert set(node.ask("outside", vip.cluster[0])) == sees(ends, "outside", 0, masquerade=True)
