@@ -158,6 +158,28 @@ def _scheduler(both: Both) -> Iterator[Item]:
         )
 
 
+def _draining(both: Both) -> Iterator[Item]:
+    """Only our IPVS backend sets an end; kube-proxy's ipvs mode waits for TCP as long as it takes."""
+    did_end, will_end = both.way.old == IPVS and not both.way.is_of_kube_proxy, both.way.new == IPVS
+    if not both.new.services or did_end == will_end:
+        return
+    ends = f"after drainTimeout ({both.new.ipvs.drain_s} s)"
+    if will_end:
+        yield Item(
+            "draining",
+            Weight.DIFFERS,
+            f"TCP connections to an endpoint that leaves are ended {ends}; those that stand already go on without end",
+            "set drainTimeout, or the annotation kproxy.io/drain-timeout of a Service",
+        )
+    else:
+        yield Item(
+            "draining",
+            Weight.DIFFERS,
+            f"TCP connections to an endpoint that leaves go on until they end by themselves; IPVS's own end {ends}",
+            "set the annotation kproxy.io/tcp-drain-seconds of a Service to end them",
+        )
+
+
 def _affinity(both: Both) -> Iterator[Item]:
     keeping = [one for one in both.new.services.values() if any(port.affinity_s for port in one.ports)]
     if not keeping or not (both.changes_backend or both.way.is_of_kube_proxy):
@@ -235,6 +257,7 @@ CHECKS: Final = (
     _unlisted,
     _vips,
     _scheduler,
+    _draining,
     _affinity,
     _kube_proxys_faults,
     _egress,

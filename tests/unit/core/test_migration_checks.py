@@ -15,7 +15,7 @@ from kproxy.core.host import Host, Settings
 from kproxy.core.migration import Item, Way, Weight
 from kproxy.core.migration_checks import differences
 from kproxy.core.model import Applied, EndpointSlice, Kind, Replaced, Service, ServiceCIDR, ServiceType, TrafficPolicy
-from kproxy.core.plan import NodePlan
+from kproxy.core.plan import Ipvs, NodePlan
 from kproxy.core.planner import plan_node
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family, ObjectKey
@@ -128,6 +128,15 @@ def test_ipvs_takes_its_addresses_and_schedulers_along() -> None:
     back = found(ours("nftables", "ipvs"), CART)
     assert (back["vips-local"].weight, back["scheduler"].weight) == (Weight.NEW, Weight.DIFFERS)
     assert found(kube("ipvs", "iptables"), CART)["scheduler"].weight is Weight.DIFFERS
+
+
+def test_only_ipvs_ends_connections_to_endpoints_that_leave() -> None:
+    to = found(ours("iptables", "ipvs"), CART, before=Settings(ipvs=Ipvs(drain_s=42)))["draining"]
+    assert "are ended after drainTimeout (42 s)" in to.what
+    assert "tcp-drain-seconds" in found(ours("ipvs", "iptables"), CART)["draining"].remedy
+    assert "are ended after" in found(kube("ipvs", "ipvs"), CART)["draining"].what
+    assert "draining" not in found(kube("ipvs", "iptables"), CART)
+    assert "draining" not in found(kube("iptables", "nftables"), CART)
 
 
 def test_affinity_is_forgotten_and_reaches_otherwise() -> None:
