@@ -51,11 +51,12 @@ def predecessors(
 ) -> Iterator[Remains]:
     """What an instance has of other backends than this and only new connections need: it may go at once."""
     of_iptables = signs_of(instance) if instance else OF_IPTABLES
+    follows_ipvs = backend != IPVS and not instance and has_ipvs(Family.IPV4)  # else no listing is asked for in vain
     for family in families:
         for tools in standing_tools(family, process.run, read_proc):
             if backend != "iptables":
                 yield Chains(of_iptables, tools)
-            if backend != IPVS and not instance:
+            if follows_ipvs:
                 yield Chains(BEFORE_IPVS, tools)
         if backend != "nftables":
             yield Table(instance.table, family)
