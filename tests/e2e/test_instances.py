@@ -103,15 +103,16 @@ class Both:
     def kproxy(self, *arguments: str) -> str:
         return self.lab.node.run(KPROXY, *arguments)
 
-    def rules(self, name: str, backend: str) -> str:
-        """The rules of an instance, without what counts."""
+    def rules(self, name: str, backend: str) -> list[str]:
+        """The rules of an instance, in no order of elements and without what counts."""
         if backend == "nftables":
             table = "kproxy-edge" if name else "kproxy"
-            return "".join(self.lab.node.run("nft", "list", "table", word, table) for word in ("ip", "ip6"))
+            listed = "".join(self.lab.node.run("nft", "list", "table", word, table) for word in ("ip", "ip6"))
+            return sorted(part.strip() for part in re.split(r"[\n,{}]", listed))
         prefix = "KPEDGE-" if name else "KPROXY-"
         saved = self.lab.node.run("iptables-save") + self.lab.node.run("ip6tables-save")
         plain = re.sub(r" ?\[\d+:\d+\]", "", saved)
-        return "\n".join(line for line in plain.splitlines() if prefix in line)
+        return [line for line in plain.splitlines() if prefix in line]
 
     def check(self) -> None:
         """Every client's connections meet the right endpoints behind either instance's frontends, in both families."""
@@ -200,7 +201,8 @@ def test_connections_of_the_other_are_not_cleaned_up(both: Both) -> None:
     with ExitStack() as stack:
         agents = {name: both.agent(stack, name, "nftables") for name in NAMES}
         places = [place for vip in vips.values() for place in (vip.cluster[0], vip.load_balancer[0])]
-        for answers in both.lab.pod_there.probe(*(Target(place, 80, "UDP") for place in places)):
+        targets = [Target(place, 80, "UDP") for place in places]
+        for answers in probe_all({both.lab.pod_there: targets}, both.lab.controls())[both.lab.pod_there]:
             assert {answer.partition(" ")[0] for answer in answers} == {f"{HERE[0]}:8080"}
         assert flows(both, vips) == {"": 2, "edge": 2}
         for name, left in (("", {"": 0, "edge": 2}), ("edge", {"": 0, "edge": 0})):
