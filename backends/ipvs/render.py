@@ -80,6 +80,23 @@ def render_change(family: Family, change: Change) -> str:
     return _lines(lines)
 
 
+def removals(family: Family, change: Change) -> list[str]:
+    """The commands that remove a change's virtual servers and sets; its chains and the link go by name."""
+    servers = sorted((key for key in change.removed if isinstance(key, Server)), key=str)
+    names = sorted(key.name for key in change.removed if isinstance(key, SetId))
+    return [
+        *(f"ipvsadm --delete-service {_long_text(one, family)}" for one in servers),
+        *(f"ipset destroy {name}" for name in names),
+    ]
+
+
+def _long_text(server: Server, family: Family) -> str:
+    """As what is found by the link's addresses is written too: one server, one line."""
+    if server.protocol is None:
+        return server_text(server, family)
+    return f"--{server.protocol.lower()}-service {place(server.address, server.port)}"
+
+
 def describe(family: Family, key: ObjectId, content: Content) -> list[str]:
     """An object as its program would be told to make it."""
     if isinstance(key, Server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -208,6 +209,18 @@ def removal_input(found: Iterable[TableRemains], portion: int | None) -> str:
     return "".join(commits)
 
 
+def in_order(lines: Iterable[str]) -> list[str]:
+    """Removals as one can run them one by one: each once, jumps first, then chains emptied and removed, then the rest.
+
+    A line is a command's words as a shell reads them; quoted anew, no comment of a rule means anything to a shell.
+    """
+    split = list(dict.fromkeys(tuple(shlex.split(line)) for line in lines))
+    jumps, chains = ([words for words in split if words[3:4] == (action,)] for action in ("-D", "-X"))
+    emptied = [(*words[:3], "-F", *words[4:]) for words in chains]
+    others = [words for words in split if words not in {*jumps, *chains}]
+    return [shlex.join(words) for words in (*jumps, *emptied, *chains, *others)]
+
+
 class VirtualServer(NamedTuple):
     """A virtual server of IPVS, known by protocol, address and port."""
 
@@ -216,8 +229,9 @@ class VirtualServer(NamedTuple):
     port: int
 
     def __str__(self) -> str:
+        """As ipvsadm(8) is told."""
         place = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.protocol} {place}:{self.port}"
+        return f"--{self.protocol.lower()}-service {place}:{self.port}"
 
 
 SERVER: Final = re.compile(r"^(TCP|UDP|SCTP) +(?:([0-9A-F]{8})|\[([0-9a-f:]+)\]):([0-9A-F]{4}) ", re.MULTILINE)

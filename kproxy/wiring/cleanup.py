@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kproxy.core.document import Change, diff
 from kproxy.core.instance import DEFAULT, Instance
-from kproxy.core.leftovers import KUBE_PROXY, Signs, signs_of
+from kproxy.core.leftovers import KUBE_PROXY, Signs, in_order, signs_of
 from kproxy.core.values import Family, Value
 from kproxy.effects import process
 from kproxy.effects.leftovers import (
@@ -19,11 +19,12 @@ from kproxy.effects.leftovers import (
     named_sets,
     read_ip_vs,
 )
-from kproxy.effects.xtables import read_proc, standing_tools
+from kproxy.effects.xtables import Variant, lacking, read_proc, standing_tools
 from kproxy.errors import UnsupportedHost
 from kproxy.ports import Backend
 from kproxy.wiring.backends import backends_of
 
+IPVS = "ipvs"
 BY_NAME = frozenset({"iptables", "nftables"})
 """Backends whose leavings are found by name, whatever version and iptables variant wrote them."""
 
@@ -38,6 +39,14 @@ class Known(Value, frozen=True):
         """The removal, as the backend writes changes."""
         change = self._at_kernel(commit=False)
         return self.backend.render_change(self.family, change).splitlines() if change else ()
+
+    def commands(self) -> Sequence[str]:
+        """What goes by no name that `all_remains` looks for, as the commands that would remove it."""
+        if self.backend.name != IPVS:
+            return self.find()
+        from backends.ipvs.render import removals  # noqa: PLC0415 - only where IPVS is
+
+        return removals(self.family, self._at_kernel(commit=False))
 
     def kept(self) -> Sequence[str]:
         """Nothing."""
@@ -59,6 +68,17 @@ class Known(Value, frozen=True):
         finally:
             kernel.close()
         return change
+
+
+def commands(remains: Iterable[Remains]) -> list[str]:
+    """All of it as commands that remove it, in the order in which they can be run one by one."""
+    return in_order(line for one in remains for line in (one.commands() if isinstance(one, Known) else one.find()))
+
+
+def need_rights() -> None:
+    """UnsupportedHost without the capability that even looking at rules needs."""
+    if remedy := lacking(Variant.NFT):
+        raise UnsupportedHost(f"what is left in this kernel cannot be read: {remedy}")
 
 
 def all_remains(

@@ -31,6 +31,12 @@ def take_name(name: str = LOCAL_NAME) -> socket.socket:
         raise KproxyError(f"another agent runs on this node{_holder(name)}: end it first") from error
 
 
+def need_free(name: str) -> None:
+    """KproxyError while an agent has the name; for whoever is none, and is not to be taken for one."""
+    if told := _holder(name):
+        raise KproxyError(f"an agent runs on this node{told}: it would write its rules anew, end it first")
+
+
 def _holder(name: str) -> str:
     """The process that has a name, in words; empty while it does not listen."""
     pid, uid = holder(name)

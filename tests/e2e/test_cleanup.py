@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import ANY
 
 import pytest
 
@@ -19,7 +21,7 @@ from kproxy.effects.xtables import TOOLS, Variant
 from kproxy.netlink.attributes import read, string, text, u64
 from kproxy.netlink.messages import NLM_F_CREATE, netfilter
 from tests.fakes.namespace import in_new_namespace, ip
-from tests.fakes.program import Ran, run_program, running
+from tests.fakes.program import AS_NOBODY, COMMAND, Ran, run_program, running
 
 pytestmark = pytest.mark.root
 
@@ -213,6 +215,38 @@ def test_ours_go_and_nothing_of_kube_proxy_unless_it_is_asked_for(backend: str) 
     in_new_namespace(body)
 
 
+@EVERY_VARIANT
+def test_the_lines_of_the_plan_do_it_when_they_are_run_one_by_one(variant: Variant) -> None:
+    def body() -> None:
+        for family in Family:
+            load("kube-proxy-iptables", variant, family)
+            load("foreign", variant, family)
+        before = look((variant,))
+        for backend in ("nftables", "iptables"):
+            assert run_program("run", "--once", "--backend", backend, *NODE).code == 0
+        call("nft", "-f", "-", text=PROXY_TABLES)
+        make_sets()
+        for line in list(removed(run_program("cleanup", "--plan"))):
+            call(*shlex.split(line))
+        assert not any("kproxy" in line.lower() for lines in look((variant,)).rules.values() for line in lines)
+        assert "kproxy" not in call("nft", "list", "tables")
+        assert look((variant,)).rules == before.rules
+        for line in list(removed(run_program("cleanup", "--kube-proxy", "--plan"))):
+            call(*shlex.split(line))
+        again = run_program("cleanup", "--kube-proxy")
+        assert (again.code, again.out) == (0, ""), again.err
+
+    in_new_namespace(body)
+
+
+def test_without_the_right_to_look_the_remedy_is_named() -> None:
+    done = subprocess.run(
+        [*AS_NOBODY, *COMMAND, "cleanup", "--plan"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "run as root with CAP_NET_ADMIN" in done.stderr
+
+
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 def test_a_node_that_we_have_taken_over_keeps_ours(backend: str) -> None:
     def body() -> None:
@@ -240,9 +274,10 @@ def test_ours_stay_while_an_agent_runs() -> None:
             synced = (line for line in process.stderr if "synced for the first time" in line)
             assert len(list(itertools.islice(synced, 2))) == 2
             before = call("nft", "list", "tables")
-            refused = run_program("cleanup")
-            assert (refused.code, call("nft", "list", "tables")) == (1, before)
-            assert f"another agent runs on this node (process {process.pid}): end it first" in refused.err
+            planned, refused = run_program("cleanup", "--plan"), run_program("cleanup")
+            assert (planned.code, planned.out, planned.err) == (refused.code, refused.out, refused.err) == (1, "", ANY)
+            assert call("nft", "list", "tables") == before
+            assert f"kproxy: an agent runs on this node (process {process.pid})" in refused.err
             call("nft", "-f", "-", text=PROXY_TABLES)
             assert run_program("cleanup", "--kube-proxy", "--keep-ours").code == 0
             assert call("nft", "list", "tables") == before
@@ -274,7 +309,8 @@ def test_many_chains_go_in_portions() -> None:
         text = "\n".join(["*nat", *(f":{name} - [0:0]" for name in chains), *rules, "COMMIT", ""])
         call("iptables-nft-restore", "--noflush", text=text)
         done = run_program("cleanup", "--kube-proxy")
-        assert (done.code, len(done.out.splitlines())) == (0, count), done.err
+        assert (done.code, len(done.out.splitlines())) == (0, 2 * count), done.err
+        assert f"removed: {count}" in done.err
         assert "KUBE-SEP" not in call("iptables-nft-save")
 
     in_new_namespace(body)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.namespace import in_new_namespace
-from tests.fakes.program import run_program
+from tests.fakes.program import Ran, run_program
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvs]
 
@@ -123,6 +125,20 @@ def test_looking_for_ours_makes_no_table_that_was_not_there() -> None:
 
 
 def test_ours_go_by_the_backend_that_wrote_them() -> None:
+    of_ours(run_program)
+
+
+def test_ours_go_by_the_lines_of_the_plan() -> None:
+    def by_hand(*words: str) -> Ran:
+        planned = run_program(*words, "--plan")
+        for line in planned.out.splitlines():
+            subprocess.run(shlex.split(line), check=True)
+        return planned
+
+    of_ours(by_hand)
+
+
+def of_ours(clean: Callable[..., Ran]) -> None:
     def body() -> None:
         run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT")
         run("ip6tables-legacy -t mangle -N KUBE-IPTABLES-HINT")
@@ -133,7 +149,7 @@ def test_ours_go_by_the_backend_that_wrote_them() -> None:
         ran = run_program("run", "--once", "--backend", "ipvs", *NODE)
         assert ran.code == 0, ran.err
         assert "kproxy-ipvs0" in look()["links"]
-        done = run_program("cleanup")
+        done = clean("cleanup")
         assert done.code == 0, done.err
         assert look() == before
 

@@ -73,7 +73,7 @@ def test_virtual_servers_on_the_link_and_for_the_ports_in_the_sets_are_found() -
         return [*found, "and", *VirtualServers(KUBE_PROXY, lambda: LISTED).find()]
 
     line = "ipvsadm --delete-service"
-    one, two = f"{line} TCP 10.96.0.1:443", f"{line} TCP 192.0.2.11:30000"
+    one, two = f"{line} --tcp-service 10.96.0.1:443", f"{line} --tcp-service 192.0.2.11:30000"
     assert in_new_namespace(look) == [one, "and", one, two]
 
 
