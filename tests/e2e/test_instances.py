@@ -48,7 +48,10 @@ EDGE = ("--instance", "edge")
 NAMES: Mapping[str, tuple[str, ...]] = {"": (), "edge": EDGE}
 LABEL = "service.kubernetes.io/service-proxy-name"
 PUT_RIGHT = "rules were changed by others"
+WORDS = ("ip", "ip6")
+"""How nft calls the families."""
 CONNECTIONS = 24
+PATIENCE_S = 120.0
 OUTSIDE_PORT = 8080
 EXEMPT = [*CLUSTER_CIDRS, *SERVICE_CIDRS, "192.0.2.0/24", "2001:db8:2::/64"]
 EGRESS = {"egressMasquerade": {"enabled": True, "nonMasqueradeCIDRs": EXEMPT}}
@@ -107,7 +110,7 @@ class Both:
         """The rules of an instance, in no order of elements and without what counts."""
         if backend == "nftables":
             table = "kproxy-edge" if name else "kproxy"
-            listed = "".join(self.lab.node.run("nft", "list", "table", word, table) for word in ("ip", "ip6"))
+            listed = "".join(self.lab.node.run("nft", "list", "table", word, table) for word in WORDS)
             return sorted(part.strip() for part in re.split(r"[\n,{}]", listed))
         prefix = "KPEDGE-" if name else "KPROXY-"
         saved = self.lab.node.run("iptables-save") + self.lab.node.run("ip6tables-save")
@@ -192,6 +195,26 @@ def options(both: Both, name: str) -> tuple[str, ...]:
     return "--source", str(both.objects), "--config", str(both.config), "--node-name", "node-a", *NAMES[name]
 
 
+def test_an_instance_that_changes_its_backend_takes_away_what_is_its_own(both: Both) -> None:
+    config = both.folder / "edge.yaml"
+    config.write_text(config_text({**EGRESS, "instance": "edge"}, mode="nftables"))
+    with ExitStack() as stack:
+        both.agent(stack, "", "iptables")
+        edge = stack.enter_context(agent(both.lab.node, both.objects, "--config", str(config)))
+        before = both.rules("", "iptables")
+        assert "table ip kproxy-edge\n" in both.lab.node.run("nft", "list", "tables")
+        fresh = both.folder / ".edge.yaml"
+        fresh.write_text(config_text({**EGRESS, "instance": "edge"}, mode="iptables"))
+        fresh.rename(config)
+        gone = "removed what another backend of kproxy had left"
+        edge.wait(lambda heard: sum(one["event"] == gone for one in heard) == len(WORDS), gone, patience_s=PATIENCE_S)
+        assert "kproxy-edge" not in both.lab.node.run("nft", "list", "tables")
+        assert both.rules("", "iptables") == before
+        both.check()
+    both.kproxy("cleanup")
+    both.kproxy("cleanup", *EDGE)
+
+
 def test_connections_of_the_other_are_not_cleaned_up(both: Both) -> None:
     vips = {name: fresh_vip() for name in NAMES}
     for name, vip in vips.items():
@@ -208,7 +231,9 @@ def test_connections_of_the_other_are_not_cleaned_up(both: Both) -> None:
         for name, left in (("", {"": 0, "edge": 2}), ("edge", {"": 0, "edge": 0})):
             since = len(agents[name].entries)
             both.serve(name, 0, vips[name], REMOTE[0], protocol="UDP")
-            agents[name].wait(lambda heard: sum(map(removed, heard)) == len(vips), "that two are removed", since)
+            agents[name].wait(
+                lambda heard: sum(map(removed, heard)) == len(vips), "that two are removed", since, PATIENCE_S
+            )
             assert flows(both, vips) == left
 
 
