@@ -72,7 +72,7 @@ def cluster_ips_of(service: ServicePlan) -> set[str]:
 def comment_of(service: ObjectKey, port: str = "") -> str:
     """`ns/name:port`, cut to what nft takes."""
     text = f"{service.namespace}/{service.name}:{port}" if port else f"{service.namespace}/{service.name}"
-    if '"' in text or not text.isprintable():
+    if '"' in text or not (text.isascii() and text.isprintable()):
         text = _NOT_IN_COMMENTS.sub("_", text)
     return text[:COMMENT_LENGTH]
 
