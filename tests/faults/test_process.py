@@ -22,7 +22,7 @@ from tests.faults.stand import KINDS, Stand, stand
 pytestmark = pytest.mark.root
 
 SHORT_S, LONG_S = 3.0, 60.0
-AGENTS, LIFE_S = 50, 3.0
+AGENTS, LIFE_S = 30, 3.0
 KILLS = {"nftables": 150, "iptables": 50}
 
 
