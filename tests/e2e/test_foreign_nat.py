@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import NONE
+from lab import NONE, REJECT
 from lab.agent import agent
 from lab.listening import endpoint_text
 from lab.machine import Machine, Target, probe_all
 from lab.topology import OUTSIDE_IPS, Lab, laboratory
-from tests.e2e.world import HERE, NODE, RANGES
+from tests.e2e.world import CONNECTIONS, HERE, NODE, RANGES, REMOTE, endpoint, endpoint_slice, fresh_vip, service
 
 pytestmark = pytest.mark.root
 
@@ -23,6 +23,12 @@ NODES_OWN = ("10.96.200.3", "fd00:10:96::9:3")
 PORT = 8080
 WORDS = ("ip", "ip6")
 SILENCE = 2
+AUDIT = Path(__file__).parents[1] / "data" / "audit"
+KUBE_PROXY = {
+    "iptables": ("kube-proxy-iptables.rules", "iptables-restore"),
+    "nftables": ("kube-proxy-nftables.nft", "nft", "-f", "-"),
+}
+"""Recorded rules, whose endpoints are pods of the laboratory, and what loads them."""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +40,8 @@ def lab() -> Iterator[Lab]:
 def foreign(node: Machine) -> None:
     """Another proxy's tables, which translate one address each, made anew."""
     text = ""
-    for word, served, endpoint in zip(WORDS, SERVED, HERE, strict=True):
-        target = f"[{endpoint}]:8080" if word == "ip6" else f"{endpoint}:8080"
+    for word, served, pod in zip(WORDS, SERVED, HERE, strict=True):
+        target = f"[{pod}]:8080" if word == "ip6" else f"{pod}:8080"
         chains = "".join(
             f"chain {hook} {{ type nat hook {hook} priority -100; "
             f"{word} daddr {served} tcp dport 80 dnat to {target}; }}\n"
@@ -70,3 +76,30 @@ def test_an_address_that_another_table_serves(lab: Lab, tmp_path: Path) -> None:
         check(lab)
         foreign(lab.node)
         check(lab)
+
+
+@pytest.mark.parametrize(
+    ("mode", "edge"), [("iptables", "nftables"), ("nftables", "nftables"), ("nftables", "iptables")]
+)
+def test_an_instance_beside_kube_proxy(tmp_path: Path, mode: str, edge: str) -> None:
+    """What kube-proxy's recorded rules serve or refuse, they go on to, and the instance serves its own."""
+    vip = fresh_vip()
+    own = service("own", vip, 0)
+    own["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "edge"}
+    objects = [NODE, RANGES, own, endpoint_slice("own", 0, endpoint(HERE[0]))]
+    (tmp_path / "cluster.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    name, *load = KUBE_PROXY[mode]
+    wanted = {(vip.cluster[0], 80): [HERE[0]], ("10.96.0.80", 80): [HERE[0], REMOTE[0]]}
+    if mode == "iptables":  # the other recording has not all of the chains that refuse
+        wanted["10.96.0.83", 443] = []
+    with laboratory() as lab:
+        lab.node.run(*load, stdin=(AUDIT / name).read_text())
+        with agent(lab.node, tmp_path, "--backend", edge, "--instance", "edge"):
+            clients = {lab.pod_there: None, lab.node: None, lab.outside: OUTSIDE_IPS[0]}
+            probes = {
+                one: [Target(*to, source=source, count=CONNECTIONS) for to in wanted] for one, source in clients.items()
+            }
+            for machine, answers in probe_all(probes, lab.controls()).items():
+                for answer, (place, ends) in zip(answers, wanted.items(), strict=True):
+                    found = {one.partition(" ")[0] for one in answer}
+                    assert found == ({endpoint_text(one, PORT) for one in ends} or {REJECT}), (machine.name, place)
