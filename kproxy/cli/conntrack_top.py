@@ -20,6 +20,7 @@ from conntrack.query import Query
 from conntrack.services import Services
 from conntrack.table import Table
 from kproxy.cli.conntrack_question import OUTPUT, SOURCE_OPTIONS, filters, known_services, query_of, write
+from kproxy.cli.options import FiniteRange
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
 from kproxy.report.connection_load import headings, lines, row, title
@@ -36,7 +37,7 @@ QUIT_LOOKS_S = 0.2
 @SOURCE_OPTIONS
 @filters
 @click.option("--sort", type=click.Choice(list(SORTS)), default="flows", show_default=True, help="What comes first.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds per look.")
+@click.option("--interval", type=FiniteRange(min=0.1), default=2.0, show_default=True, help="Seconds per look.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many looks.")
 @click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Rows per look.")
 @OUTPUT

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from kproxy.core.values import Family
-from kproxy.wiring.question import KUBERNETES, Asked
+from kproxy.wiring.question import BACKENDS, KUBERNETES, Asked
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,7 +80,7 @@ BACKEND_OFFLINE = click.option(
     default="",
     shell_complete=_backends,
     metavar="NAME",
-    help="iptables or nftables. Default: the configuration's mode, else nftables.",
+    help=f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}. Default: the configuration's mode, else {BACKENDS[0]}.",
 )
 INSTANCE = click.option(
     "--instance",
@@ -99,6 +102,9 @@ def asked(*options: Callable[[F], F]) -> Callable[[Callable[..., Any]], Callable
             fields = {name: given.pop(name) for name in _FIELDS & given.keys()}
             if further := given.pop("further", ()):
                 fields["files"] = _all_files(fields["files"], further)
+            if fields.get("files"):
+                _need_one_source(click.get_current_context())
+                fields["files"] = _each_once(fields["files"])
             if "family" in fields:
                 fields["families"] = FAMILIES[fields.pop("family")]
             return function(Asked(**fields), **given)
@@ -115,3 +121,28 @@ def _all_files(named: tuple[str, ...], further: tuple[str, ...]) -> tuple[str, .
     if not named:
         raise click.UsageError(f"{further[0]!r} stands alone: manifests are named with -f FILE_OR_DIR …")
     return (*named, *further)
+
+
+def _need_one_source(ctx: click.Context) -> None:
+    """Nothing that is named is left out in silence."""
+    if ctx.get_parameter_source("source") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("-f and --source both say where Services come from: take one of them")
+
+
+def _each_once(files: tuple[str, ...]) -> tuple[str, ...]:
+    """A file that is named twice, by whatever path, is read once."""
+    first: dict[str, str] = {}
+    for path in files:
+        first.setdefault(path if path == "-" else os.path.realpath(path), path)
+    return tuple(first.values())
+
+
+class FiniteRange(click.FloatRange):
+    """A number within limits; `nan` compares with none and `inf` never comes, so neither is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
+        """The number; click's error for anything else."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number

@@ -53,8 +53,9 @@ def run(session: Session, question: Asked, once: bool, init_only: bool, log_form
     All of kube-proxy's flags are taken too, with its meaning and precedence: beside --config only --hostname-override,
     --master and those of the log count.
 
-    SIGTERM and Ctrl-C end it; the rules stay in force. Options win over the configuration file. Without --backend and
-    without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log says why.
+    SIGTERM, SIGHUP and Ctrl-C end it; the rules stay in force. Options win over the configuration file. Without
+    --backend and without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log
+    says why.
 
     \b
     Examples:
@@ -98,7 +99,7 @@ def _log(config: Config, verbosity: int, form: str | None) -> Logger:
 
 @contextlib.contextmanager
 def _on_signals(agents: Sequence[Agent], signals: list[int]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once.
+    """Let SIGTERM, SIGHUP and SIGINT end the agent: gently at first, after PATIENCE_S, or at a second signal, at once.
 
     Before there is an agent nothing is worth waiting for.
     """
@@ -119,8 +120,9 @@ def _on_signals(agents: Sequence[Agent], signals: list[int]) -> Iterator[None]:
         stop()
 
     signal.signal(signal.SIGALRM, overdue)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) has it ignored
+            signal.signal(number, end)
     with signals_told(stop):
         yield
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,11 +29,11 @@ from kproxy.cli.options import (
 )
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
-from kproxy.errors import KproxyError
+from kproxy.errors import ConfigError, KproxyError
 from kproxy.report.bundle import Packed, archive, packed
 from kproxy.wiring.agents import own_version
 from kproxy.wiring.bundle import bundle_node, made, sources
-from kproxy.wiring.question import Asked
+from kproxy.wiring.question import KUBERNETES, Asked
 
 QUIET_S = 2.0
 """What takes longer says what it is doing."""
@@ -62,6 +63,9 @@ def support_bundle(question: Asked, output: str | None) -> None:
     """  # noqa: D301 - click's mark for lines that stay as they are
     if output == STANDARD_OUTPUT and sys.stdout.isatty():
         raise click.UsageError("--output - writes an archive: send it to a file or a program")
+    _need_inputs(question)
+    if output is not None and output != STANDARD_OUTPUT:
+        _need_place(Path(output))
     now = datetime.now(UTC)
     node = bundle_node(question)
     directory = f"kproxy-{_plain(node)}-{now:%Y%m%dT%H%M%SZ}"
@@ -81,6 +85,28 @@ def support_bundle(question: Asked, output: str | None) -> None:
 def _plain(node: str) -> str:
     """A name that can be part of a file's name."""
     return re.sub(r"[^a-z0-9.-]", "-", node)[:80]
+
+
+def _need_inputs(question: Asked) -> None:
+    """A path that is named and not there is a slip of the pen, and no missing part."""
+    source = () if question.source == KUBERNETES else (question.source,)
+    for path in (*question.files, *source, *((question.config,) if question.config else ())):
+        try:
+            if path != STANDARD_OUTPUT:
+                Path(path).stat()
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def _need_place(path: Path) -> None:
+    """Where nothing can be written, nothing need be gathered."""
+    try:
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ConfigError(f"--output {path}: {error.strerror}") from error
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -17,12 +17,13 @@ from kproxy.core.instance import DEFAULT, Instance
 from kproxy.core.values import Family, Value
 from kproxy.errors import ConfigError, KproxyError, UnsupportedHost
 from kproxy.ports import Backend, Instanced, Kernel
+from kproxy.wiring.question import BACKENDS
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "kproxy.backends"
-OURS: Mapping[str, str] = {name: f"backends.{name}" for name in ("nftables", "iptables", "ipvs")}
+OURS: Mapping[str, str] = {name: f"backends.{name}" for name in BACKENDS}
 """Our backends and their modules."""
 PREFERRED = ("nftables", "iptables")
 """Those that are chosen where none is named, in this order."""

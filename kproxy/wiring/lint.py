@@ -188,5 +188,7 @@ def _unknown_nodes(subject: Subject, asked: Asked) -> Iterator[str]:
 def need_source(asked: Asked, *, live: bool) -> None:
     """ConfigError unless exactly one source is named."""
     named = [bool(asked.files), asked.source != KUBERNETES, live]
+    if live and any(named[:2]):
+        raise ConfigError("-f or --source names manifests, --live the cluster: take one of them, not both")
     if sum(named) != 1:
         raise ConfigError("name manifests with -f FILE_OR_DIR or --source DIR, or read the cluster with --live")

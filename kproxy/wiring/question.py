@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from kproxy.core.values import Family, Value
 
+BACKENDS = ("nftables", "iptables", "ipvs")
+"""Our backends."""
 KUBERNETES = "kubernetes"
 """The source that is an API server; any other is a directory."""
 

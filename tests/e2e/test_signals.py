@@ -24,11 +24,12 @@ def hit_another_thread(process: int, number: signal.Signals) -> None:
     assert any(tgkill(process, thread, number) == 0 for thread in others)
 
 
-def test_a_signal_that_another_thread_gets_ends_the_agent() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_another_thread_gets_ends_the_agent(number: signal.Signals) -> None:
     def life() -> tuple[int, str]:
         with running("run", "--backend", "nftables", "--source", str(SHOP), "--node-name", "node-a") as process:
             until(is_ready)
-            hit_another_thread(process.pid, signal.SIGTERM)
+            hit_another_thread(process.pid, number)
             status = process.wait(PATIENCE_S)
             assert process.stderr is not None
             return status, process.stderr.read()
@@ -36,3 +37,4 @@ def test_a_signal_that_another_thread_gets_ends_the_agent() -> None:
     status, log = in_new_namespace(life)
     assert status == 0
     assert "stopped, the rules stay" in log
+    assert number.name in log

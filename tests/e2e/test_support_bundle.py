@@ -108,8 +108,22 @@ def test_no_secret_of_a_file_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_where_it_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "support-bundle", "--output", str(tmp_path / "no" / "b.tgz"), "-f", str(SHOP))
-    assert ran.code == 1
+    assert ran.code == 2
     assert "No such file or directory" in ran.err
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("option", ["-f", "--source", "--config"])
+def test_what_is_named_and_not_there_is_refused_at_once(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    ran = run_here(capsys, "support-bundle", "--output", "-", option, "/no/such")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("kproxy: /no/such: No such file or directory")
+
+
+def test_nothing_is_gathered_for_a_place_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "support-bundle", "--output", "/proc/b.tgz", "-f", str(SHOP))
+    assert ran.code == 2
+    assert "--output /proc/b.tgz" in ran.err
 
 
 def test_what_takes_long_says_what_it_is_doing(

@@ -80,7 +80,8 @@ def test_every_code_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("--explain", "KPX0100"), "did you mean KPX010?"),
         ((), "name manifests with -f FILE_OR_DIR or --source DIR, or read the cluster with --live"),
-        (("--live", "-f", "x.yaml"), "name manifests with -f"),
+        (("--live", "-f", "x.yaml"), "take one of them, not both"),
+        (("-f", "/dev/null", "--source", "/dev"), "-f and --source both say where Services come from: take one"),
         (("-f", "/no/such.yaml"), "/no/such.yaml: No such file or directory"),
         (("-f", "/dev/null", "--backend", "nftable"), "did you mean nftables?"),
         (("--live", "--kubeconfig", "/no/such"), "kubeconfig /no/such: there is no such file"),
