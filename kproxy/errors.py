@@ -2,6 +2,7 @@
 
 KproxyError            exit 1
 ├ ConfigError          exit 2; names file, key and value; never retried
+│ └ UnreadableFile     a source's: what it last said stays in force, and it is read again when it changes
 ├ UnsupportedHost      exit 3; a kernel feature, tool or capability is missing: which, and how to get it
 ├ ApiError             back off and go on
 │ ├ ApiExpired         relist now
@@ -27,6 +28,10 @@ class ConfigError(KproxyError):
     """A configuration, manifest argument or command line that cannot be used."""
 
     exit_code = 2
+
+
+class UnreadableFile(ConfigError):
+    """A manifest file, or a directory of them, that cannot be read at all; the message begins with its place."""
 
 
 class UnsupportedHost(KproxyError):

@@ -15,6 +15,7 @@ from kproxy.core.host import Host, Settings
 from kproxy.core.planner import Planned, plan_node
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value
+from kproxy.core.waiting import Waiting, waits_for
 from kproxy.errors import KernelError
 from kproxy.ports import Backend, Compiled, Kernel, Outcome
 
@@ -50,6 +51,8 @@ class Pass(Value, frozen=True):
     """Whether the kernel was looked at, rather than remembered."""
     stages: Mapping[str, float] = {}
     """How long each stage took that was reached, in seconds."""
+    waiting: Waiting | None = None
+    """Set if the kernel was left as it was found, and the world as it was."""
 
 
 def sync_family(
@@ -62,14 +65,25 @@ def sync_family(
     kernel: Kernel,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Pass:
-    """Bring the kernel to what the snapshot asks for; a KernelError is returned, never raised."""
+    """Bring the kernel to what the snapshot asks for; a KernelError is returned, never raised.
+
+    The first pass leaves alone what stands if part of the source was never read (see `waits_for`): whoever has
+    programmed once remembers what it last said.
+    """
     laps = Laps(clock)
+    have = world.applied
+    observed = have is None
+    if world.compiled is None and snapshot.flaws.unknown:
+        try:
+            have = laps.after("observe", kernel.observe())
+        except KernelError as error:
+            return Pass(world, NOTHING, Outcome(), error, observed=True, stages=laps.stages)
+        if waiting := waits_for(snapshot.flaws, have):
+            return Pass(world, NOTHING, Outcome(), observed=True, stages=laps.stages, waiting=waiting)
     planned = laps.after("plan", plan_node(snapshot, settings, host, backend.traits, family, world.planned))
     compiled = laps.after("compile", backend.compile(planned.plan, world.compiled))
     after = World(planned, compiled, None)
     drift, change, outcome = NOTHING, NOTHING, Outcome()
-    have = world.applied
-    observed = have is None
     try:
         if have is None:
             have = laps.after("observe", kernel.observe())

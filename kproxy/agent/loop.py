@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kproxy.agent.passes import drift_of, in_force, shorter, synced_news, triggers_of
+from kproxy.agent.passes import drift_of, flawed_at, in_force, not_whole, shorter, synced_news, triggers_of
 from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
 from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Touched, Trouble
 from kproxy.agent.watch import Watch
@@ -25,6 +25,7 @@ from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family
 from kproxy.core.vigil import is_worth_a_look, look_at, waits
 from kproxy.effects.network import Sysctl
+from kproxy.errors import ConfigError
 from kproxy.netlink.notices import Interest, Touch
 from kproxy.report.news import Heard, Troubled
 from kproxy.sync import Pass, suspected, sync_family
@@ -55,6 +56,7 @@ class Agent:
         self._ensured: set[Sysctl] = set()
         self._stopped = False
         self._unheard_since: float | None = None
+        self._flawed_at: float | None = None
 
     def put(self, events: Sequence[Event]) -> None:
         """Take over events."""
@@ -95,10 +97,15 @@ class Agent:
         """What the agent knows now; from any thread. Each part is whole, the parts may be moments apart."""
         setup = self.setup
         now, since = setup.clock(), self._unheard_since
-        return State(self.snapshot, self.host, setup.settings, setup.backend, dict(self.sides), now, since)
+        return State(
+            self.snapshot, self.host, setup.settings, setup.backend, dict(self.sides), now, since, self._flawed_at
+        )
 
     def run(self) -> None:
-        """Follow until stopped; with `once`, until each family has been synced, and then raise what went wrong."""
+        """Follow until stopped; with `once`, until each family has been synced, and then raise what went wrong.
+
+        That is a KernelError, or a ConfigError where the source could not be read as a whole.
+        """
         if self.setup.settings.tcp_be_liberal:
             self._ensure(BE_LIBERAL)
         while not self._stopped:
@@ -112,6 +119,8 @@ class Agent:
             for side in self.sides.values():
                 if side.error is not None:
                     raise side.error
+            if complaint := not_whole(self.snapshot.flaws, self.sides.values()):
+                raise ConfigError(complaint)
 
     def wait_s(self) -> float | None:
         """How long nothing is to be done, if nothing is heard; None: for ever."""
@@ -183,10 +192,16 @@ class Agent:
             self._ensure(BE_LIBERAL)
 
     def _take(self, events: Sequence[Event]) -> None:
-        self.snapshot = fold(self.snapshot, events)
+        before = self.snapshot
+        self.snapshot = fold(before, events)
+        if self.snapshot.flaws != before.flaws:
+            self._flawed_at = flawed_at(self._flawed_at, self.snapshot.flaws, self.setup.wall())
+            self._teller.flaws(before.flaws, self.snapshot.flaws)
         if self._synced_at is None and self.snapshot.synced:
             self._synced_at = self.setup.clock()
             self._teller.cluster_known(len(self.snapshot.services), self.host.node)
+        if self.snapshot.nodes is not before.nodes:
+            self._teller.nodes(self.snapshot, self.host.node)
 
     def sync_due(self) -> None:
         """Sync every family whose time has come."""
@@ -239,15 +254,17 @@ class Agent:
             look_s = max(self.setup.pace.observe_every_s, took_s / LOOK_SHARE)
             pace = msgspec.structs.replace(pace, observe_every_s=look_s)
         success = not failed and not refusals
+        follows = success and done.waiting is None
         after = Side(
             schedule=ended(began(side.schedule, start), start + took_s, success=success, observed=done.observed),
             pace=pace,
             world=done.world,
             counters=side.counters.after(done.change, took_s, refusals, failed=failed),
             error=done.error,
-            updated_at=self.setup.wall() if success else side.updated_at,
+            waiting=done.waiting,
+            updated_at=self.setup.wall() if follows else side.updated_at,
             vigil=side.vigil,
-            triggers=() if success else side.triggers,
+            triggers=() if follows else side.triggers,
         )
         if done.observed:
             after = self._watch.observed(after, took_s)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from kproxy.agent.values import Setup, Side
-from kproxy.core.model import Applied, EndpointSlice, Event
+from kproxy.core.model import Applied, EndpointSlice, Event, Flaws
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family
 from kproxy.core.vigil import Vigil
@@ -42,6 +42,7 @@ def synced_news(setup: Setup, family: Family, side: Side, done: Pass, drift: Dri
         waited_s=None if since is None else setup.clock() - since,
         programming_s=tuple(max(setup.wall() - at, 0.0) for at in side.triggers),  # clocks differ, and jump
         drift=drift,
+        waiting=done.waiting,
     )
 
 
@@ -58,6 +59,22 @@ def triggers_of(events: Sequence[Event], family: Family) -> tuple[float, ...]:
 def shorter(one_s: float | None, other_s: float | None) -> float | None:
     """The shorter of two waits; None is endless."""
     return min((wait_s for wait_s in (one_s, other_s) if wait_s is not None), default=None)
+
+
+def flawed_at(before: float | None, flaws: Flaws, now: float) -> float | None:
+    """Since when a source has flaws, given when it had before; None: it has none. Seconds since the epoch."""
+    if not flaws.faults:
+        return None
+    return now if before is None else before
+
+
+def not_whole(flaws: Flaws, sides: Iterable[Side]) -> str:
+    """What a single sync could not do because of what was never read, in a sentence; empty if it did all."""
+    if not flaws.unknown:
+        return ""
+    if waiting := next((side.waiting for side in sides if side.waiting is not None), None):
+        return f"nothing was programmed, {waiting}"
+    return f"what can be read is in force, but not what this hides: {'; '.join(flaws.unknown)}"
 
 
 def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:

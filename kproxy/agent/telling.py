@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from kproxy.core.model import Flaws
+from kproxy.core.node_facts import unknown_node
 from kproxy.core.plan import Conflict, NodePlan
+from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family
+from kproxy.core.waiting import Waiting
 from kproxy.effects.logs import Logger, Recurrence
 from kproxy.effects.network import Refused, Sysctl
-from kproxy.errors import KernelError, ParseError
+from kproxy.errors import KernelError, ParseError, UnreadableFile
 from kproxy.report.changes import services_of, summary
 from kproxy.report.drift import Drift
 from kproxy.sync import Pass
@@ -42,8 +46,24 @@ class Teller:
         if isinstance(error, ParseError):
             if self._said.is_due((error.what, error.field, error.reason), now):
                 self._log.warning("object skipped", object=error.what, field=error.field, reason=error.reason)
-        elif self._said.is_due(str(error), now, REMIND_S):
+        elif not isinstance(error, UnreadableFile) and self._said.is_due(str(error), now, REMIND_S):
             self._log.warning("source in trouble, what is known stays in force", error=str(error))
+
+    def flaws(self, before: Flaws, now: Flaws) -> None:
+        """What of a source cannot be read is another than before; as UnreadableFile the same is not told."""
+        for fault in now.faults:
+            if fault in now.unknown and fault not in before.unknown:
+                self._log.warning("source in trouble, what it hides is not known", error=fault)
+            elif fault not in before.faults:
+                self._log.warning("source in trouble, what is known stays in force", error=fault)
+        if before.faults and not now.faults:
+            self._log.info("source can be read again")
+
+    def nodes(self, snapshot: Snapshot, node: str) -> None:
+        """The Nodes are others than before."""
+        remark = unknown_node(snapshot.nodes, node)
+        if remark and self._said.is_due("unknown node", self._clock()):
+            self._log.warning("node unknown", remark=remark)
 
     def refused_sysctl(self, refused: Refused) -> None:
         """A sysctl is not as it has to be."""
@@ -83,8 +103,8 @@ class Teller:
         for left_out in done.world.compiled.unsupported if done.world.compiled else ():
             if self._said.is_due((family, left_out), now):
                 log.warning("this backend cannot do that", what=left_out.what, instead=left_out.instead)
-        if done.error is not None:
-            self._failure(log, family, done.error)
+        if trouble := done.waiting or done.error:
+            self._undone(log, family, trouble)
             return
         for refusal in done.outcome.refusals:
             if self._said.is_due((family, refusal), now, REMIND_S):
@@ -122,6 +142,9 @@ class Teller:
                 remedy="find out what it wants, and let one program own these rules",
             )
 
-    def _failure(self, log: Logger, family: Family, error: KernelError) -> None:
-        if self._said.is_due((family, str(error)), self._clock(), REMIND_S):
-            log.error("sync failed, the rules are as they were", error=str(error))
+    def _undone(self, log: Logger, family: Family, trouble: Waiting | KernelError) -> None:
+        if self._said.is_due((family, str(trouble)), self._clock(), REMIND_S):
+            if isinstance(trouble, Waiting):
+                log.error("nothing is programmed", reason=str(trouble))
+            else:
+                log.error("sync failed, the rules are as they were", error=str(trouble))

@@ -12,6 +12,7 @@ from kproxy.core.schedule import Pace, Schedule
 from kproxy.core.snapshot import Snapshot
 from kproxy.core.values import Family, Value
 from kproxy.core.vigil import Vigil
+from kproxy.core.waiting import Waiting
 from kproxy.effects.logs import Logger
 from kproxy.effects.network import Refused, Sysctl, ensure
 from kproxy.errors import KernelError
@@ -102,6 +103,8 @@ class Side(Value, frozen=True):
     counters: SyncCounters = SyncCounters()
     error: KernelError | None = None
     """Why the last sync failed."""
+    waiting: Waiting | None = None
+    """Why nothing has been programmed."""
     updated_at: float | None = None
     """When a sync last succeeded, in seconds since the epoch."""
     vigil: Vigil = Vigil()
@@ -122,3 +125,5 @@ class State(Value, frozen=True):
     """The agent's clock: what the schedules' times are compared with."""
     unheard_since: float | None
     """Since when a message waits to be taken up; None: none does."""
+    flawed_at: float | None = None
+    """Since when the source cannot be read as a whole, in seconds since the epoch; None: it can."""

@@ -77,9 +77,15 @@ def _drift(drift: Mapping[str, Any]) -> str:
 
 
 def _remarks(found: Mapping[str, Any]) -> Iterator[str]:
+    source = found["sourceFaults"]
+    for fault in source["faults"]:
+        consequence = "what it hides is not known" if fault in source["unknown"] else "what is known stays in force"
+        yield f"source in trouble since {source['since']}, {consequence}: {fault}"
     for name, one in found["families"].items():
         if one["error"]:
             yield f"{name}: the last sync failed, {one['failuresInARow']} in a row: {one['error']}"
+        if one["waiting"]:
+            yield f"{name}: nothing is programmed, {one['waiting']}"
         if one["drift"]["repairs"]:
             yield f"{name}: {_drift(one['drift'])}"
         if one["conflicts"]:

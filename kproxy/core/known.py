@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kproxy.core.model import Deleted, Event, KubeObject, Replaced, key_of
+from kproxy.core.model import Deleted, Event, Flaws, KubeObject, Replaced, key_of
 from kproxy.core.values import ObjectKey
 
 REST_S = 0.025
@@ -35,6 +35,8 @@ class Known:
             return True
         if isinstance(event, Deleted):
             self._items.pop(event.key, None)
+            return True
+        if isinstance(event, Flaws):
             return True
         key = key_of(event.item)
         if self._items.get(key) == event.item:

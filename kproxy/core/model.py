@@ -167,4 +167,12 @@ class Replaced(Value, frozen=True):
     """Objects that exist but could not be read: what was last known of them stays in force."""
 
 
-Event = Applied | Deleted | Replaced
+class Flaws(Value, frozen=True):
+    """All that a source cannot read as a whole at this moment, each with its place; empty: nothing."""
+
+    faults: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Those among them of which it was never known what they say: something may be missing."""
+
+
+Event = Applied | Deleted | Replaced | Flaws

@@ -9,15 +9,17 @@ at startup). The rules are those of kube-proxy 1.36 (`proxyutil.NodePortAddresse
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kproxy.core.host import PRIMARY, Host, LocalDetection, Settings, Traits
-from kproxy.core.model import Node
+from kproxy.core.model import NO_NAMESPACE, Node
 from kproxy.core.networks import of_family
-from kproxy.core.values import Family, Network, family_of, network_contains
+from kproxy.core.values import Family, Network, ObjectKey, family_of, network_contains
 
 VIP_LINK = "kproxy-ipvs0"
 """The dummy link on which the IPVS backend holds Services' addresses: they are none of the node's own."""
+MAX_SHOWN = 5
+"""How many names of Nodes a message has."""
 LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 
 
@@ -25,6 +27,15 @@ def primary_address(host: Host, node: Node | None, family: Family) -> str | None
     """The node's main address of the family: the host's word, else the Node object's first; None if there is none."""
     known = (*host.primary, *(node.addresses if node else ()))
     return next((address for address in known if family_of(address) is family), None)
+
+
+def unknown_node(nodes: Mapping[ObjectKey, Node], name: str) -> str:
+    """A sentence if Nodes are known and none of them has this name; empty otherwise."""
+    if not nodes or ObjectKey(NO_NAMESPACE, name) in nodes:
+        return ""
+    names = sorted(key.name for key in nodes)
+    shown = ", ".join(names[:MAX_SHOWN]) + (", …" if len(names) > MAX_SHOWN else "")
+    return f"no Node object is named {name}, so no endpoint counts as local: --node-name takes one of {shown}"
 
 
 def pods_of(settings: Settings, node: Node | None, family: Family) -> tuple[Network, ...] | str | None:

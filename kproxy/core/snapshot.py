@@ -16,6 +16,7 @@ from kproxy.core.model import (
     Deleted,
     EndpointSlice,
     Event,
+    Flaws,
     Kind,
     KubeObject,
     Node,
@@ -47,6 +48,7 @@ class Snapshot(Value, frozen=True):
     nodes: Mapping[ObjectKey, Node] = {}
     service_cidrs: Mapping[ObjectKey, ServiceCIDR] = {}
     complete: frozenset[Kind] = frozenset()
+    flaws: Flaws = Flaws()
 
     @property
     def synced(self) -> bool:
@@ -66,8 +68,10 @@ def fold(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:
             draft.put(event.item)
         elif isinstance(event, Deleted):
             draft.remove(event.kind, event.key)
-        else:
+        elif isinstance(event, Replaced):
             draft.replace(event)
+        else:
+            draft.flaws = event
     return draft.snapshot()
 
 
@@ -165,6 +169,7 @@ class _Draft:
         self.nodes = _Edit(base.nodes)
         self.service_cidrs = _Edit(base.service_cidrs)
         self.complete = base.complete
+        self.flaws = base.flaws
         self.flat: Mapping[Kind, _Edit[Any]] = {
             Kind.SERVICE: self.services,
             Kind.NODE: self.nodes,
@@ -198,6 +203,6 @@ class _Draft:
         nodes, service_cidrs = self.nodes.result(), self.service_cidrs.result()
         is_same = services is base.services and slices is base.slices
         is_same = is_same and nodes is base.nodes and service_cidrs is base.service_cidrs
-        if is_same and self.complete == base.complete:
+        if is_same and (self.complete, self.flaws) == (base.complete, base.flaws):
             return base
-        return Snapshot(services, slices, nodes, service_cidrs, self.complete)
+        return Snapshot(services, slices, nodes, service_cidrs, self.complete, self.flaws)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kproxy.core.instance import DEFAULT, Instance
-from kproxy.core.model import Event
+from kproxy.core.model import Event, Flaws
 from kproxy.core.values import Value
 from kproxy.effects.inotify import Inotify, Mask, Notice
 from kproxy.effects.manifest_text import MAX_BYTES, Problem
@@ -48,7 +48,7 @@ class Content(Value, frozen=True):
         """What it says to an instance."""
         if self.problem is None:
             return read_manifest(self.name, self.data, instance)
-        return Manifest(self.name, problems=(self.problem,), is_whole=False)
+        return Manifest(self.name, problems=(self.problem,), is_whole=False, is_known=False)
 
 
 def read_manifests(paths: Sequence[str | Path], instance: Instance = DEFAULT) -> Manifests:
@@ -173,11 +173,15 @@ class DirectorySource:
                     self._watch_again(inotify)
                 said = self._read(changed)
             except OSError as error:
-                self._report([self._gone(error)], fail)
+                gone = self._gone(error)
+                is_news = gone not in self._reported
+                self._report([gone], fail)
+                if is_news:
+                    put((Flaws((str(gone),)),))
             else:
                 # Problems first: whoever stops listening at the first whole answer must have heard of them.
                 self._report(said.problems, fail)
-                put(said.events)
+                put((*said.events, said.flaws))
             changed = self._next_change(inotify)
 
     def _watch_again(self, inotify: Inotify) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from kproxy.config.yamltree import Mapping, Position, Scalar, Sequence, Tree, read_documents
 from kproxy.core.values import Value
-from kproxy.errors import ConfigError, KproxyError, ParseError
+from kproxy.errors import ConfigError, KproxyError, ParseError, UnreadableFile
 
 MAX_BYTES = 64 << 20
 """Room for about 30,000 Services with their slices in one file."""
@@ -48,10 +48,10 @@ class Problem(Value, frozen=True):
 
     @property
     def error(self) -> KproxyError:
-        """As an error: a ParseError for an object, which is skipped; a ConfigError for a file."""
-        return (
-            ParseError(f"{self.place}: {self.what}", self.field, self.reason) if self.what else ConfigError(str(self))
-        )
+        """As an error: a ParseError for an object, which is skipped; UnreadableFile for a file."""
+        if self.what:
+            return ParseError(f"{self.place}: {self.what}", self.field, self.reason)
+        return UnreadableFile(str(self))
 
 
 class Document:

@@ -14,7 +14,7 @@ import msgspec
 
 from kproxy.core.checks import quoted
 from kproxy.core.instance import DEFAULT, Instance
-from kproxy.core.model import EndpointSlice, Event, Kind, KubeObject, Replaced, key_of
+from kproxy.core.model import EndpointSlice, Event, Flaws, Kind, KubeObject, Replaced, key_of
 from kproxy.core.parse import ENDPOINTS, decode, decode_key, decode_object, misfit, parse_endpoints
 from kproxy.core.values import ObjectKey, Value
 from kproxy.effects.manifest_text import Document, Problem, Text, read_text
@@ -73,6 +73,13 @@ class Manifest(Value, frozen=True):
     """How many objects are of other kinds."""
     is_whole: bool = True
     """Whether each object is known at least by name, so that what is missing is gone on purpose."""
+    is_known: bool = True
+    """Whether its text can be read, or could be before, so that `entries` are what it says or last said."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why its text cannot be read, each with its place; a fault of a single object is none of these."""
+        return tuple(str(problem) for problem in self.problems if not problem.what)
 
 
 class Manifests(Value, frozen=True):
@@ -81,6 +88,7 @@ class Manifests(Value, frozen=True):
     events: tuple[Event, ...]
     problems: tuple[Problem, ...] = ()
     ignored: int = 0
+    flaws: Flaws = Flaws()
 
 
 def read_manifest(name: str, content: bytes, instance: Instance = DEFAULT) -> Manifest:
@@ -93,7 +101,9 @@ def manifest_of(name: str, text: Text, instance: Instance = DEFAULT) -> Manifest
     reader = _Reader(name, list(text.problems), instance)
     for document in text.documents:
         reader.take(_Place(document, document.raw, ""), Header())
-    return Manifest(name, tuple(reader.entries), tuple(reader.problems), reader.ignored, reader.is_whole)
+    return Manifest(
+        name, tuple(reader.entries), tuple(reader.problems), reader.ignored, reader.is_whole, not text.problems
+    )
 
 
 def objects_in(text: Text) -> Iterator[tuple[str, Document, str, msgspec.Raw]]:
@@ -128,7 +138,8 @@ def carry(before: Manifest | None, now: Manifest) -> Manifest:
     if before is None:
         return now
     if not now.is_whole:
-        return msgspec.structs.replace(now, entries=before.entries)
+        is_known = now.is_known or before.is_known
+        return msgspec.structs.replace(now, entries=before.entries, is_known=is_known)
     known = {(entry.kind, entry.key): entry for entry in before.entries}
     entries = tuple(known.get((e.kind, e.key), e) if e.items is None else e for e in now.entries)
     return msgspec.structs.replace(now, entries=entries)
@@ -145,7 +156,15 @@ def merge(manifests: Iterable[Manifest]) -> Manifests:
             if kept is not entry:
                 problems.append(_second(entry, manifest.name, Problem(winner, kept.line, "", "", "").place))
     events = tuple(_events([entry for _, entry in first.values()]))
-    return Manifests(events, tuple(problems), sum(manifest.ignored for manifest in manifests))
+    return Manifests(events, tuple(problems), sum(manifest.ignored for manifest in manifests), _flaws(manifests))
+
+
+def _flaws(manifests: Iterable[Manifest]) -> Flaws:
+    broken = [manifest for manifest in manifests if manifest.faults]
+    return Flaws(
+        tuple(fault for manifest in broken for fault in manifest.faults),
+        tuple(fault for manifest in broken if not manifest.is_known for fault in manifest.faults),
+    )
 
 
 def _second(entry: Entry, name: str, winner: str) -> Problem:

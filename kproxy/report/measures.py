@@ -43,7 +43,7 @@ def _(news: Synced) -> Iterator[Measure]:
     yield Measure(f"kubeproxy_sync_{kind}_proxy_rules_duration_seconds", news.took_s, family)
     for stage, took_s in news.stages.items():
         yield Measure("kproxy_sync_stage_duration_seconds", took_s, (*family, stage))
-    result = "success" if news.success else "failed" if news.error else "refused"
+    result = "success" if news.success else "failed" if news.error else "waiting" if news.waiting else "refused"
     yield Measure("kproxy_syncs_total", 1, (*family, kind, result))
     yield Measure("kproxy_sync_refused_objects_total", len(news.refusals), family)
     if news.error is not None:

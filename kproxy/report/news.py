@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from kproxy.core.document import Change
 from kproxy.core.plan import NodePlan
 from kproxy.core.values import Family, Value
+from kproxy.core.waiting import Waiting
 from kproxy.errors import KernelError
 from kproxy.ports import Refusal
 from kproxy.report.drift import Drift
@@ -48,11 +49,13 @@ class Synced(Value, frozen=True):
     """How long ago each change of endpoints was triggered that is in force with this pass."""
     drift: Drift = Drift()
     """In what the kernel was not as the last pass had left it, which is now put right."""
+    waiting: Waiting | None = None
+    """Why nothing was programmed."""
 
     @property
     def success(self) -> bool:
         """Whether all of it is in force."""
-        return self.error is None and not self.refusals
+        return self.error is None and not self.refusals and self.waiting is None
 
 
 class Troubled(Value, frozen=True):

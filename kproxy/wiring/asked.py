@@ -9,7 +9,7 @@ import msgspec
 
 from kproxy.config import Config
 from kproxy.core.instance import Instance
-from kproxy.core.model import NO_NAMESPACE
+from kproxy.core.node_facts import unknown_node
 from kproxy.core.plan import NodePlan
 from kproxy.core.planner import Planned
 from kproxy.core.values import Family, ObjectKey, Value
@@ -29,8 +29,6 @@ from kproxy.wiring.cluster import (
 )
 from kproxy.wiring.offline import Node, offline_host
 from kproxy.wiring.question import KUBERNETES, Asked
-
-MAX_SHOWN = 5
 
 
 class Subject(Value, frozen=True):
@@ -73,7 +71,7 @@ def look_into(asked: Asked) -> Subject:
     name, primary = node_name(asked.node_name, config), node_addresses(asked.node_ips, config)
     gathered = _gather(asked, config, name)
     remarks = [*config.warnings, *(f"skipped: {problem}" for problem in gathered.problems)]
-    unknown = _unknown_node(name, gathered)
+    unknown = unknown_node(gathered.snapshot.nodes, name)
     return Subject(config, gathered, name, primary, (*remarks, unknown) if unknown else tuple(remarks))
 
 
@@ -84,14 +82,6 @@ def _gather(asked: Asked, config: Config, name: str) -> Gathered:
         return read_files([asked.source], config.instance)
     kubeconfig = asked.kubeconfig or config.proxy.client_connection.kubeconfig
     return read_source(open_source(asked.source, name, kubeconfig, instance=config.instance))
-
-
-def _unknown_node(name: str, gathered: Gathered) -> str:
-    nodes = sorted(key.name for key in gathered.snapshot.nodes)
-    if not nodes or ObjectKey(NO_NAMESPACE, name) in gathered.snapshot.nodes:
-        return ""
-    shown = ", ".join(nodes[:MAX_SHOWN]) + (", …" if len(nodes) > MAX_SHOWN else "")
-    return f"no Node object is named {name}, so no endpoint counts as local: --node-name takes one of {shown}"
 
 
 def service_key(text: str) -> ObjectKey:

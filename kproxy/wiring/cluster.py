@@ -117,7 +117,7 @@ def read_files(paths: Sequence[str], instance: Instance = DEFAULT) -> Gathered:
     from kproxy.effects.files import read_manifests  # noqa: PLC0415 - only where manifests are read
 
     said = read_manifests(paths, instance)
-    return Gathered(fold(Snapshot(), said.events), tuple(str(problem) for problem in said.problems))
+    return Gathered(fold(Snapshot(), (*said.events, said.flaws)), tuple(str(problem) for problem in said.problems))
 
 
 def read_source(source: Source, timeout_s: float = SYNC_TIMEOUT_S) -> Gathered:

@@ -151,7 +151,8 @@ def _agent(instance: Instance) -> tuple[AgentFact | None, str]:
         return None, ""
     try:
         status = json.loads(ask("/debug/status", instance.local_name))
-        return AgentFact(pid, status["backend"], status["healthy"], status["ready"]), ""
+        faults = tuple(status["sourceFaults"]["faults"])
+        return AgentFact(pid, status["backend"], status["healthy"], status["ready"], faults), ""
     except (KproxyError, ValueError, KeyError) as error:
         return None, f"process {pid} holds the agent's name and does not answer as one: {error}"
 

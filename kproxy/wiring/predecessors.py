@@ -122,6 +122,8 @@ class Predecessors:
     def _difference(self) -> str:
         """In what the kernel is not as the agent wants it, seen through a door of its own."""
         state = self._state()
+        if unknown := state.snapshot.flaws.unknown:
+            return f"what the source says is not known: {unknown[0]}"
         for family in state.sides:
             kernel = state.backend.open(family)
             try:

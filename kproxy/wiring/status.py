@@ -59,6 +59,7 @@ def status_json(
         "pid": os.getpid(),
         "started": _moment(facts.started_at),
         "source": facts.source,
+        "sourceFaults": _faults(state),
         "ready": health.ready,
         "healthy": health.healthy,
         "nodeEligible": health.node_eligible,
@@ -75,6 +76,16 @@ def status_json(
     }
 
 
+def _faults(state: State) -> Mapping[str, object]:
+    """What of the source cannot be read; `unknown` is what could never be."""
+    flaws = state.snapshot.flaws
+    return {
+        "since": None if state.flawed_at is None else _moment(state.flawed_at),
+        "faults": list(flaws.faults),
+        "unknown": list(flaws.unknown),
+    }
+
+
 def _family(state: State, side: Side, drifts: Drifts) -> Mapping[str, object]:
     waited_s = waiting_s(state, side)
     error = str(side.error) if side.error is not None else None
@@ -85,6 +96,7 @@ def _family(state: State, side: Side, drifts: Drifts) -> Mapping[str, object]:
         "lastSyncSeconds": _rounded(side.counters.last_s),
         "pendingSeconds": None if waited_s is None else _rounded(waited_s),
         "error": error,
+        "waiting": str(side.waiting) if side.waiting is not None else None,
         "failuresInARow": side.schedule.failures,
         "syncs": side.counters.syncs,
         "failures": side.counters.failures,

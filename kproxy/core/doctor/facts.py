@@ -50,6 +50,8 @@ class AgentFact(Value, frozen=True):
     backend: str
     healthy: bool
     ready: bool
+    faults: tuple[str, ...] = ()
+    """What of its source it cannot read."""
 
 
 class ConfigFact(Value, frozen=True):

@@ -122,6 +122,9 @@ def agent(facts: Facts) -> Iterator[Check]:
         yield failure("agent", facts.agent_error, "look into its log; kproxy status asks again")
     elif running is None:
         yield not_applicable("agent", "none runs in this network namespace")
+    elif running.healthy and running.ready and running.faults:
+        found = f"process {running.pid}, backend {running.backend}: its source is in trouble: {running.faults[0]}"
+        yield warning("agent", found, "mend it: until then it knows of no change in there; kproxy status names all")
     elif running.healthy and running.ready:
         yield ok("agent", f"process {running.pid}, backend {running.backend}: ready and healthy")
     else:

@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from kproxy.core.model import Event, Service
+from kproxy.core.model import Event, Flaws, Service
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.effects.files import DirectorySource
 from kproxy.errors import ConfigError, ParseError
@@ -208,7 +208,9 @@ def test_a_directory_that_is_removed_leaves_its_objects_in_force_until_it_is_bac
     fault = followed.fault()
     assert isinstance(fault, ConfigError)
     assert "what it last said stays in force" in str(fault)
-    assert followed.said.empty()
+    before = followed.ports
+    assert followed.next() == before
+    assert followed.snapshot.flaws == Flaws((str(fault),))
     followed.directory.mkdir()
     followed.write("b.yaml", service("b"))
     followed.until({"b": 80})

@@ -160,6 +160,12 @@ SAID: dict[str, tuple[str, dict[str, Any], Status, str]] = {
     "a server that answers": ("api-server", {"cluster": ClusterFact("", 3, True)}, OK, "3 Services"),
     "a node that nobody knows": ("node-name/cluster", {"cluster": ClusterFact("", 3, False)}, FAILURE, "node-a"),
     "an agent in trouble": ("agent", {"agent": AgentFact(7, "ipvs", False, True)}, FAILURE, "not healthy"),
+    "an agent that cannot read its source": (
+        "agent",
+        {"agent": AgentFact(7, "ipvs", True, True, ("web.yaml:5: no ']'",))},
+        WARNING,
+        "its source is in trouble: web.yaml:5",
+    ),
     "an agent at its start": ("agent", {"agent": AgentFact(7, "ipvs", True, False)}, FAILURE, "not ready"),
     "an agent that is silent": ("agent", {"agent_error": "no answer"}, FAILURE, "no answer"),
     "a port that is taken": (
