@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from kproxy.core.values import Value
-from kproxy.lint import endpoints, exposure, nodeports, objects, policies, setting, whereabouts
+from kproxy.lint import endpoints, exposure, fields, nodeports, objects, policies, setting, whereabouts
 from kproxy.lint.finding import Check, Finding, Found, Ref, Severity, endpoint_slice, service
 from kproxy.lint.objects import annotation
 from kproxy.lint.subject import Subject, slices_of
@@ -45,6 +45,7 @@ TABLES: Final = (
     whereabouts.CHECKS,
     policies.CHECKS,
     setting.CHECKS,
+    fields.CHECKS,
 )
 CHECKS: Final[tuple[Check[Subject], ...]] = tuple(
     sorted(

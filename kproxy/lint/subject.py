@@ -62,6 +62,8 @@ class Subject(Value, frozen=True):
     supplied: tuple[Supplied, ...]
     """Every Service port of every family, if anything is known of endpoints at all."""
     problems: tuple[Problem, ...] = ()
+    unknown_fields: Mapping[Ref, tuple[tuple[str, str], ...]] = {}
+    """Place and name of the fields in manifests that their API does not have; a cluster's objects have none."""
 
 
 def services_of(subject: Subject) -> Iterator[tuple[Service, Spec]]:

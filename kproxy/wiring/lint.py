@@ -21,6 +21,7 @@ from kproxy.effects.manifest_text import Document, Problem, Text, read_text
 from kproxy.effects.manifests import Manifest, Manifests, manifest_of, merge, objects_in
 from kproxy.errors import ApiError, ConfigError, ParseError
 from kproxy.lint.catalogue import Report, lint
+from kproxy.lint.fields import unknown_fields
 from kproxy.lint.finding import Finding, Place, Ref
 from kproxy.lint.subject import Subject, all_supplied
 from kproxy.lint.written import STAND_INS, Written, is_unassigned, read_written, wanted_families, with_addresses
@@ -52,6 +53,7 @@ class Read(Value, frozen=True):
     written: Mapping[Ref, Written]
     unassigned: Mapping[ObjectKey, msgspec.Raw]
     spots: Mapping[Ref, Spot]
+    unknown_fields: Mapping[Ref, tuple[tuple[str, str], ...]] = {}
     remarks: tuple[str, ...] = ()
 
 
@@ -96,7 +98,7 @@ def _read_live(asked: Asked, config: Config) -> Read:
                 continue
             texts.extend(("", Text((Document("", page, None),))) for page in pages)
     read = read_texts(texts, [])
-    return msgspec.structs.replace(read, spots={}, remarks=tuple(remarks))
+    return msgspec.structs.replace(read, spots={}, unknown_fields={}, remarks=tuple(remarks))
 
 
 def read_texts(texts: Iterable[tuple[str, Text]], unread: Iterable[Manifest]) -> Read:
@@ -104,6 +106,7 @@ def read_texts(texts: Iterable[tuple[str, Text]], unread: Iterable[Manifest]) ->
     written: dict[Ref, Written] = {}
     spots: dict[Ref, Spot] = {}
     unassigned: dict[ObjectKey, msgspec.Raw] = {}
+    unknown: dict[Ref, tuple[tuple[str, str], ...]] = {}
     manifests = list(unread)
     for name, text in texts:
         manifests.append(manifest_of(name, text))
@@ -113,9 +116,11 @@ def read_texts(texts: Iterable[tuple[str, Text]], unread: Iterable[Manifest]) ->
                 continue
             ref = Ref(kind, key)
             written[ref], spots[ref] = found, Spot(name, document, path)
+            if fields := unknown_fields(kind, raw):
+                unknown[ref] = fields
             if kind == Kind.SERVICE and is_unassigned(found):
                 unassigned[key] = raw
-    return Read(merge(manifests), written, unassigned, spots)
+    return Read(merge(manifests), written, unassigned, spots, unknown)
 
 
 def subject_of(read: Read, asked: Asked, backend: Backend, config: Config | None = None) -> Subject:
@@ -143,6 +148,7 @@ def subject_of(read: Read, asked: Asked, backend: Backend, config: Config | None
         unsupported=tuple(dict.fromkeys(one for plan in plans for one in backend.compile(plan, None).unsupported)),
         supplied=tuple(one for one in all_supplied(snapshot) if one.family in asked.families),
         problems=(*read.manifests.problems, *problems),
+        unknown_fields=read.unknown_fields,
     )
 
 

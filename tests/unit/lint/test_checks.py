@@ -64,6 +64,15 @@ def annotation(name: str) -> str:
 
 
 READING = [
+    Case(
+        "KPX080",
+        CART,
+        "spec.externalTrafficPolciy",
+        (service(externalTrafficPolciy="Local"),),
+        (service(externalTrafficPolicy="Local", type="NodePort"),),
+    ),
+    Case("KPX080", CART, "spec.ports[0].nodeport", (service(ports=[{**HTTP, "nodeport": 30080}]),), (service(),)),
+    Case("KPX080", SLICE, "endpoints[0].condition", (endpoint_slice(endpoint("10.64.1.10", condition={})),), (GOOD,)),
     Case("KPX001", CART, "spec.ports[0].port", (service(ports=[{"port": 0}]),), (service(),)),
     Case("KPX001", SLICE, "endpoints[0].addresses[0]", (endpoint_slice(endpoint("169.254.169.254")),), (GOOD,)),
     Case("KPX003", CART, "spec.clusterIP", (service(clusterIP=None),), (service(clusterIP="None"),)),
