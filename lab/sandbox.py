@@ -101,6 +101,17 @@ def answer_table(title: str, scenes: Sequence[Scene], found: Sequence[Answers]) 
     return table
 
 
+def show(console: Console, table: Table) -> None:
+    """Print it, without the blanks that fill its lines where no terminal shows them."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as caught:
+        console.print(table)
+    for line in caught.get().splitlines():
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
 def _answer_row(scene: Scene, text: str, times: int) -> tuple[str, str, str]:
     bar = "█" * max(1, round(BAR * times / scene.count))
     if text == NONE:
@@ -139,14 +150,14 @@ def play(console: Console, backend: str, folder: Path) -> None:
                 f"IPv4 and IPv6 are programmed {ready_ms:.0f} ms after its start.\n",
                 highlight=False,
             )
-            console.print(answer_table("Real HTTP requests, a new connection each", SCENES, requests(lab, SCENES)))
+            show(console, answer_table("Real HTTP requests, a new connection each", SCENES, requests(lab, SCENES)))
             changed_ms = remove_endpoint(running, manifests / "web.yaml")
             console.print(
                 f"Now [bold]{GONE}[/] is taken out of web.yaml. The kernel followed after {changed_ms:.0f} ms.\n",
                 highlight=False,
             )
             scenes = [scene for scene in SCENES if scene.service == "web"]
-            console.print(answer_table("The same requests again", scenes, requests(lab, scenes)))
+            show(console, answer_table("The same requests again", scenes, requests(lab, scenes)))
     console.print("All of it is gone again. What kproxy did, and why, without root or a cluster:")
     for command in (
         "services",

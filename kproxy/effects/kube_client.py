@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 from urllib3.connection import HTTPConnection
@@ -202,9 +203,19 @@ def _from_files(path: str) -> client.Configuration:
     configuration = client.Configuration()
     try:
         load_kube_config(config_file=path, client_configuration=configuration, persist_config=False)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_not_yaml(path, error)) from error
     except Exception as error:  # over a malformed file the package stumbles in its own ways
-        raise ConfigError(f"kubeconfig {path}: {printable(str(error)) or type(error).__name__}") from error
+        reason = "it is no kubeconfig" if isinstance(error, TypeError | AttributeError) else printable(str(error))
+        raise ConfigError(f"kubeconfig {path}: {reason or type(error).__name__}") from error
     return configuration
+
+
+def _not_yaml(path: str, error: yaml.MarkedYAMLError) -> str:
+    """Where in which of the files, and what is wrong there, as of a configuration."""
+    mark = error.problem_mark or error.context_mark
+    place = f"{mark.name}:{mark.line + 1}:{mark.column + 1}" if mark else path
+    return f"kubeconfig {place}: not YAML: {', '.join(filter(None, (error.problem, error.context)))}"
 
 
 def _from_cluster() -> client.Configuration:

@@ -106,7 +106,8 @@ def test_without_any_the_text_says_what_to_do() -> None:
     ("content", "said"),
     [
         ("", "file is empty"),
-        ("{", "while parsing"),
+        ("a: b\nc: [\n", ":3:1: not YAML: "),
+        ("words", "it is no kubeconfig"),
         ("[]", "kubeconfig"),
         ("{}", "current-context"),
         ('{"current-context":"a","contexts":[]}', "Expected object with name a"),
@@ -115,9 +116,10 @@ def test_without_any_the_text_says_what_to_do() -> None:
 def test_a_kubeconfig_beyond_use_is_named_with_its_fault(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(content)
-    with pytest.raises(ConfigError, match=f"(?s)^kubeconfig {path}: .*{said}|^kubeconfig {path}: .+") as error:
+    with pytest.raises(ConfigError, match=f"^kubeconfig {path}:.+") as error:
         open_server(str(path))
     assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
