@@ -10,7 +10,7 @@ from kproxy.cli.output import emit, note
 from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
 from kproxy.report.layout import printable
-from kproxy.wiring.asked import look_into
+from kproxy.wiring.asked import look_into_whole
 from kproxy.wiring.audit import audit_node
 from kproxy.wiring.question import Asked
 
@@ -51,7 +51,7 @@ def audit(question: Asked, proxy: str | None, output: str) -> int:
       kproxy audit -f manifests/ --node-name node-a -o json
     """  # noqa: D301 - click's mark for lines that stay as they are
     with decided():
-        subject = look_into(question)
+        subject = look_into_whole(question)
         for remark in subject.remarks:
             note(remark)
         audits = audit_node(subject, question.families, proxy or "")

@@ -24,7 +24,7 @@ from kproxy.cli.undecided import decided
 from kproxy.cli.verbosity import verbose
 from kproxy.core.document import diff as difference
 from kproxy.report.changes import Mark, marked, summary
-from kproxy.wiring.asked import look_into
+from kproxy.wiring.asked import look_into_whole
 from kproxy.wiring.backends import choose, close_all, finder
 from kproxy.wiring.offline import compile_families, plan_families, plans_of
 from kproxy.wiring.question import Asked
@@ -52,7 +52,7 @@ def diff(question: Asked) -> int:
 
 
 def _diff(question: Asked) -> int:
-    subject = look_into(question)
+    subject = look_into_whole(question)
     for remark in subject.remarks:
         note(remark)
     chosen = choose(subject.backend_name(question), question.families, finder(subject.instance))

@@ -23,6 +23,7 @@ from kproxy.cli.output import emit, heading, note, output_option, table, width
 from kproxy.cli.verbosity import verbose
 from kproxy.core.flow import Packet, Trace
 from kproxy.core.values import family_of
+from kproxy.errors import ConfigError
 from kproxy.report.flows import choice_rows, flow_json, flow_text, parse_flow, step_rows, verdict_text
 from kproxy.report.layout import aligned, printable
 from kproxy.wiring.asked import Subject, look_into
@@ -75,6 +76,8 @@ def explain(question: Asked, flows: Sequence[str], from_interface: str | None, l
             _tell(one, first=number == 0)
         if not one.agree:
             note(f"{flow_text(one.packet)}: THE RULES DISAGREE WITH THE PLAN, which says {verdict_text(one.planned)}")
+    if subject.faults:
+        return ConfigError.exit_code
     return AGREE if all(one.agree for one in told) else DISAGREE
 
 

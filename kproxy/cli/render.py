@@ -18,7 +18,7 @@ from kproxy.cli.options import (
 )
 from kproxy.cli.output import note
 from kproxy.cli.verbosity import verbose
-from kproxy.wiring.asked import look_into, narrowed, service_key
+from kproxy.wiring.asked import look_into_whole, narrowed, service_key
 from kproxy.wiring.offline import plan_families, plans_of
 from kproxy.wiring.question import Asked
 
@@ -44,7 +44,7 @@ def render(question: Asked, service: str | None) -> None:
     if not question.files:
         raise click.UsageError("name manifests with -f FILE_OR_DIR (or - for standard input)")
     key = service_key(service) if service else None
-    subject = look_into(question)
+    subject = look_into_whole(question)
     for remark in subject.remarks:
         note(remark)
     backend = subject.offline_backend(question)

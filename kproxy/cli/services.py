@@ -24,6 +24,7 @@ from kproxy.cli.output import emit, heading, note, output_option, table
 from kproxy.cli.verbosity import verbose
 from kproxy.core.planner import Planned
 from kproxy.core.values import Family, ObjectKey, Value
+from kproxy.errors import ConfigError
 from kproxy.ports import Backend
 from kproxy.report.details import node_lines, service_lines, unsupported_lines
 from kproxy.report.services import (
@@ -49,6 +50,8 @@ class Seen(Value, frozen=True):
     views: tuple[ServiceView, ...]
     only: ObjectKey | None
     """The Service that was asked for; None: all were."""
+    code: int
+    """The exit code: what can be read is shown, but a file that cannot is not passed over."""
 
 
 @click.command()
@@ -56,7 +59,7 @@ class Seen(Value, frozen=True):
 @SERVICE
 @output_option("json", "yaml", "wide")
 @verbose
-def services(question: Asked, service: str | None, output: str | None) -> None:
+def services(question: Asked, service: str | None, output: str | None) -> int:
     """List Services as this node sees them: frontends, endpoints in use of all there are, and what is unusual.
 
     \b
@@ -72,6 +75,7 @@ def services(question: Asked, service: str | None, output: str | None) -> None:
         table(WIDE_HEADINGS if wide else HEADINGS, service_rows(seen.views, wide=wide))
     else:
         note("there are no Services for this node to serve")
+    return seen.code
 
 
 @click.command()
@@ -79,7 +83,7 @@ def services(question: Asked, service: str | None, output: str | None) -> None:
 @SERVICE
 @output_option("json", "yaml")
 @verbose
-def plan(question: Asked, service: str | None, output: str | None) -> None:
+def plan(question: Asked, service: str | None, output: str | None) -> int:
     """Show each Service in full: who may come, where each client is sent, and why an endpoint is in or out.
 
     \b
@@ -92,7 +96,7 @@ def plan(question: Asked, service: str | None, output: str | None) -> None:
     unsupported = unsupported_by(plans, seen.backend, seen.only)
     if output:
         emit(plan_json(seen.node, seen.backend.name, seen.plans, seen.views, unsupported), output)
-        return
+        return seen.code
     for line in node_lines(seen.node, seen.backend.name, plans):
         click.echo(line)
     for line in unsupported_lines(one for several in unsupported.values() for one in several):
@@ -105,6 +109,7 @@ def plan(question: Asked, service: str | None, output: str | None) -> None:
             click.echo(line)
     if not seen.views:
         note("there are no Services for this node to serve")
+    return seen.code
 
 
 def _see(question: Asked, only: ObjectKey | None) -> Seen:
@@ -118,4 +123,4 @@ def _see(question: Asked, only: ObjectKey | None) -> Seen:
     if only is not None and not views:
         known = {str(key) for planned in plans.values() for key in planned.plan.services}
         raise unknown_service(only, known)
-    return Seen(node.host.node, backend, plans, views, only)
+    return Seen(node.host.node, backend, plans, views, only, ConfigError.exit_code if subject.faults else 0)

@@ -44,6 +44,11 @@ class Subject(Value, frozen=True):
         """The backend that is named by option or configuration; empty if none is."""
         return asked.backend or self.config.proxy.mode
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The manifests that cannot be read at all, and why: an answer leaves out what they hide."""
+        return self.gathered.snapshot.flaws.faults
+
     def offline_backend(self, asked: Asked) -> Backend:
         """The named backend, else the default for questions that no kernel is asked for."""
         return find_backend(self.backend_name(asked) or OFFLINE_DEFAULT, self.instance)
@@ -73,6 +78,14 @@ def look_into(asked: Asked) -> Subject:
     remarks = [*config.warnings, *(f"skipped: {problem}" for problem in gathered.problems)]
     unknown = unknown_node(gathered.snapshot.nodes, name)
     return Subject(config, gathered, name, primary, (*remarks, unknown) if unknown else tuple(remarks))
+
+
+def look_into_whole(asked: Asked) -> Subject:
+    """As `look_into`, for answers that would mislead if they left anything out: ConfigError for an unreadable file."""
+    subject = look_into(asked)
+    if subject.faults:
+        raise ConfigError(f"{'; '.join(subject.faults)}; nothing is said without what this hides")
+    return subject
 
 
 def _gather(asked: Asked, config: Config, name: str) -> Gathered:

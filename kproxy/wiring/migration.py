@@ -25,7 +25,7 @@ from kproxy.effects.only_reading import only_reading
 from kproxy.errors import ConfigError, KproxyError
 from kproxy.ports import Backend
 from kproxy.report.migration import Migration, back, steps
-from kproxy.wiring.asked import Subject, look_into
+from kproxy.wiring.asked import Subject, look_into_whole
 from kproxy.wiring.audit import audit_node, standing_proxies
 from kproxy.wiring.backends import OURS, find_backend
 from kproxy.wiring.cleanup import all_remains
@@ -41,7 +41,7 @@ def migration(asked: Asked, old: str, new: str, proxy: str, *, here: bool) -> tu
 
     `old` is a backend's or mode's name, or `auto`: what stands in this kernel. ConfigError unless that is one.
     """
-    subject = look_into(asked)
+    subject = look_into_whole(asked)
     way = _way(old, new or subject.backend_name(asked) or NFTABLES, proxy, asked.families)
     backend = find_backend(way.new)
     node = subject.live_node(backend) if here else subject.offline_node(backend)
@@ -129,7 +129,7 @@ class TakeOver:
 
     def differences(self) -> list[str]:
         """In what kproxy's own rules are not as the cluster asks; KproxyError if it has none here."""
-        audits = audit_node(look_into(self._asked), self._asked.families, "kproxy")
+        audits = audit_node(look_into_whole(self._asked), self._asked.families, "kproxy")
         return [
             f"{one.service}: {one.where}: {one.kind}: {one.what}"
             for audit in audits

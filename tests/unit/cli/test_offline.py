@@ -283,6 +283,35 @@ def test_what_is_skipped_is_named_and_the_rest_is_printed(capsys: pytest.Capture
     assert "shop.yaml:37: Service shop/idle: spec.ports[0].port: 70000" in err
 
 
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A directory with a file as it should be, and one that is no YAML."""
+    text = (MANIFESTS / "shop" / "shop.yaml").read_text()
+    (tmp_path / "shop.yaml").write_text(text)
+    (tmp_path / "web.yaml").write_text("kind: Service\nports: [\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [("render",), ("diff",), ("audit",), ("migrate", "--plan", "--from", "iptables")])
+def test_nothing_is_said_without_a_file_that_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], broken: Path, command: tuple[str, ...]
+) -> None:
+    code, out, err = run_here(capsys, *command, "-f", str(broken), *COMMON)
+    assert (code, out) == (2, "")
+    assert f"{broken}/web.yaml:" in err
+    assert "nothing is said without what this hides" in err
+
+
+@pytest.mark.parametrize("command", [("services",), ("plan",), ("plan", "-o", "json"), ("explain", "--flow", OUTSIDE)])
+def test_what_can_be_read_is_shown_but_a_file_that_cannot_is_not_passed_over(
+    capsys: pytest.CaptureFixture[str], broken: Path, command: tuple[str, ...]
+) -> None:
+    code, out, err = run_here(capsys, command[0], "-f", str(broken), *COMMON, *command[1:])
+    assert code == 2
+    assert "10.64.1.10" in out or "shop/cart" in out
+    assert f"skipped: {broken}/web.yaml:" in err
+
+
 def test_warnings_of_the_configuration_are_told_beside_the_output(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
