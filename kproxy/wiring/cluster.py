@@ -16,12 +16,14 @@ from kproxy.core.model import Event, Kind
 from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Value, canonical_address, family_of
 from kproxy.effects.network import local_addresses
+from kproxy.effects.patience import told_when_long
 from kproxy.errors import ApiDenied, ApiError, ConfigError, KproxyError
 from kproxy.ports import Source
 from kproxy.wiring.question import KUBERNETES, Asked
 
 SYNC_TIMEOUT_S = 30.0
 NODE_WAIT_S = 3.0
+READING = "reading manifests"
 
 
 class Gathered(Value, frozen=True):
@@ -116,7 +118,8 @@ def read_files(paths: Sequence[str], instance: Instance = DEFAULT) -> Gathered:
     """What manifests say to an instance; ConfigError for a path that does not exist."""
     from kproxy.effects.files import read_manifests  # noqa: PLC0415 - only where manifests are read
 
-    said = read_manifests(paths, instance)
+    with told_when_long(READING):
+        said = read_manifests(paths, instance)
     return Gathered(fold(Snapshot(), (*said.events, said.flaws)), tuple(str(problem) for problem in said.problems))
 
 

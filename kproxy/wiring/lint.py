@@ -19,6 +19,7 @@ from kproxy.core.snapshot import Snapshot, fold
 from kproxy.core.values import Family, ObjectKey, Value
 from kproxy.effects.manifest_text import Document, Problem, Text, read_text
 from kproxy.effects.manifests import Manifest, Manifests, manifest_of, merge, objects_in
+from kproxy.effects.patience import told_when_long
 from kproxy.errors import ApiError, ConfigError, ParseError
 from kproxy.lint.catalogue import Report, lint
 from kproxy.lint.fields import unknown_fields
@@ -27,7 +28,7 @@ from kproxy.lint.subject import Subject, all_supplied
 from kproxy.lint.written import STAND_INS, Written, is_unassigned, read_written, wanted_families, with_addresses
 from kproxy.ports import Backend
 from kproxy.wiring.backends import OFFLINE_DEFAULT, find_backend
-from kproxy.wiring.cluster import load_config, node_name
+from kproxy.wiring.cluster import READING, load_config, node_name
 from kproxy.wiring.question import KUBERNETES, Asked
 
 COLLECTIONS: Final = (SERVICES, ENDPOINT_SLICES, own_node(""), SERVICE_CIDRS)
@@ -73,12 +74,13 @@ def _read_files(paths: Iterable[str]) -> Read:
 
     texts: list[tuple[str, Text]] = []
     unread: list[Manifest] = []
-    for content in read_contents(list(paths)):
-        if content.problem is None:
-            texts.append((content.name, read_text(content.name, content.data)))
-        else:
-            unread.append(content.manifest())
-    return read_texts(texts, unread)
+    with told_when_long(READING):
+        for content in read_contents(list(paths)):
+            if content.problem is None:
+                texts.append((content.name, read_text(content.name, content.data)))
+            else:
+                unread.append(content.manifest())
+        return read_texts(texts, unread)
 
 
 def _read_live(asked: Asked, config: Config) -> Read:
