@@ -1,6 +1,6 @@
 """A table of hundreds of thousands of flows, cleaned and counted over several rounds while syncs go on.
 
-`scripts/soak [--flows N] [--rounds N]`, as root. The flows are entered by netlink
+`scripts/soak conntrack [--flows N] [--rounds N]`, as root. The flows are entered by netlink
 into a namespace of their own, as many as nf_conntrack_max has room for; that
 limit is the whole machine's and stays as it is.
 
@@ -193,7 +193,9 @@ def _say(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 1 if a promise is broken."""
-    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak conntrack", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--flows", type=int, default=FLOWS, help="default %(default)s, as far as there is room")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, PARTS + 1), metavar=f"1-{PARTS}")
     asked = parser.parse_args(arguments)
