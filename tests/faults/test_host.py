@@ -150,8 +150,13 @@ def test_a_full_disk_takes_the_log_and_nothing_else(lab: Lab, tmp_path: Path) ->
             agent.wait()
 
 
-def test_a_link_that_is_gone_takes_its_endpoint_and_no_other(tmp_path: Path) -> None:
-    with laboratory() as lab, stand(lab, tmp_path, fresh_vip()) as node, nothing_leaked(node.agent.process.pid):
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_a_link_that_is_gone_takes_its_endpoint_and_no_other(tmp_path: Path, family: int) -> None:
+    with (
+        laboratory() as lab,
+        stand(lab, tmp_path, fresh_vip(), family=family) as node,
+        nothing_leaked(node.agent.process.pid),
+    ):
         _, there, elsewhere = node.pods
         node.traffic.allow({"NONE", "UNREACHABLE"})
         node.lab.node.ip(["link delete veth-pod-here"])
