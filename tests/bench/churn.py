@@ -1,9 +1,9 @@
 """Random changes of Services and endpoints while traffic flows: nothing may grow, no connection be lost.
 
 `scripts/soak [agent] [--minutes 30] [--backend NAME] [--png FILE]`, as root, in a laboratory of its own. One Service
-has connections from outside all the time, and its endpoints come and go among three that always answer. Others around it
-are made, changed and removed. Sampled: the agent's memory (PSS), threads and open files, the time of a new connection,
-and the time from a change of the files to rules that follow it.
+has connections from outside all the time, and its endpoints come and go among three that always answer. Others around
+it are made, changed and removed. Sampled: the agent's memory (PSS), threads and open files, the time of a new
+connection, and the time from a change of the files to rules that follow it.
 """
 
 from __future__ import annotations

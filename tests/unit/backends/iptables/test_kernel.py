@@ -137,5 +137,6 @@ def test_a_kernel_that_has_no_nat_table_is_told() -> None:
         "iptables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied", 4
     )
     programs = Programs(version, version, version, refused)
-    with pytest.raises(UnsupportedHost, match=r"Could not fetch .* Permission denied; (run as root|kproxy run --init-only)"):
+    remedies = r"Could not fetch .* Permission denied; (run as root|kproxy run --init-only)"
+    with pytest.raises(UnsupportedHost, match=remedies):
         open_kernel(Family.IPV4, programs.run, lambda _: "")
