@@ -53,6 +53,9 @@ def run(session: Session, question: Asked, once: bool, init_only: bool, log_form
     All of kube-proxy's flags are taken too, with its meaning and precedence: beside --config only --hostname-override,
     --master and those of the log count.
 
+    With --once nothing is served or followed, and connections are not cleaned up; another backend's rules are removed,
+    but for those that connections go through. A manifest that cannot be read makes its exit code 2.
+
     SIGTERM, SIGHUP and Ctrl-C end it; the rules stay in force. Options win over the configuration file. Without
     --backend and without a mode in the configuration the backend is nftables if this kernel can, else iptables; the log
     says why.

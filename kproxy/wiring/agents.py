@@ -32,7 +32,7 @@ from kproxy.wiring.backends import choose, close_all, finder
 from kproxy.wiring.cluster import instance_of, live_host, node_addresses, node_name, open_source
 from kproxy.wiring.front import Front
 from kproxy.wiring.local import take_name
-from kproxy.wiring.predecessors import Predecessors
+from kproxy.wiring.predecessors import Predecessors, succeeding
 from kproxy.wiring.question import KUBERNETES, Asked
 from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
@@ -58,8 +58,8 @@ class Running:
 def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False) -> Iterator[Running]:
     """An agent that is fed; the caller runs it. Afterwards all threads are joined and all doors closed.
 
-    With `once` nothing is served, followed or cleaned up beside it. ConfigError, UnsupportedHost or ObserveFailed if it
-    cannot even start, KproxyError if another one runs here.
+    With `once` nothing is served or followed, and no connection cleaned up. ConfigError, UnsupportedHost or
+    ObserveFailed if it cannot even start, KproxyError if another one runs here.
     """
     with ExitStack() as stack:
         instance = instance_of(asked, config)
@@ -94,8 +94,7 @@ def open_agent(asked: Asked, config: Config, log: Logger, *, once: bool = False)
         watch = AddressWatch()
         watch.start(running.agent.move, running.agent.fail)
         stack.callback(watch.stop)
-        if not once:
-            stack.enter_context(heeding(running.agent, log))
+        stack.enter_context(succeeding(running.agent, log, instance) if once else heeding(running.agent, log))
         source.start(running.agent.put, running.agent.fail)
         stack.callback(source.stop)
         yield running

@@ -63,9 +63,25 @@ def audit_node(subject: Subject, families: Sequence[Family], proxy: str = "") ->
 
 def _audits(subject: Subject, families: Sequence[Family], proxy: str) -> Iterator[Audit]:
     if proxy in ("", KPROXY):
-        yield from (_own(subject, backend, families) for backend in backends_of(subject.instance))
+        yield from beside([_own(subject, backend, families) for backend in backends_of(subject.instance)])
     if proxy in ("", KUBE_PROXY.proxy):
         yield from (_kube_proxy(subject, families, mode, found) for mode, found in _modes(families))
+
+
+def beside(audits: Sequence[Audit]) -> Iterator[Audit]:
+    """The audits of our backends; where rules of several stand, each has the others as a difference."""
+    for audit in audits:
+        others = [one for one in audits if one is not audit and set(one.families) & set(audit.families)]
+        yield msgspec.structs.replace(
+            audit,
+            differences=audit.differences
+            + tuple(_other(audit, one, family) for one in others for family in one.families),
+        )
+
+
+def _other(audit: Audit, other: Audit, family: Family) -> Difference:
+    what = f"stands beside {audit.mode}, and may send packets first; kproxy run leaves those of one backend alone"
+    return Difference("backends", family, Kind.EXTRA, f"{KPROXY}, {other.mode}", what)
 
 
 def standing_proxies(families: Sequence[Family]) -> list[tuple[str, str]]:

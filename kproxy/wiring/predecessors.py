@@ -7,16 +7,18 @@ IPVS still carries connections through stays for as long as these do, but no lon
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from kproxy.agent import State
+from kproxy.agent import Agent, State
 from kproxy.core.chains import IPVS_PREFIX, PREFIX
 from kproxy.core.document import Document
 from kproxy.core.instance import DEFAULT, Instance
@@ -92,6 +94,22 @@ class Predecessors:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def finish(self) -> None:
+        """Remove at once what can go without waiting, and say what stays; for an agent that has synced and ends."""
+        self._ended.set()
+        self._run()
+        backend = self._state().backend.name
+        with contextlib.suppress(KproxyError, OSError):  # `_run` has told them
+            remains = chain(predecessors(backend, self._instance), carriers(backend, self._instance))
+            lines = [line for one in remains for line in one.find()]
+            if lines:
+                self._log.warning(
+                    "rules of another backend of kproxy stand beside these",
+                    count=len(lines),
+                    first=lines[0],
+                    remedy="a lasting kproxy run takes them away when they may go",
+                )
+
     def _run(self) -> None:
         backend = self._state().backend.name
         try:
@@ -155,6 +173,14 @@ class Predecessors:
             if self._ended.wait(AGAIN_S):
                 return False
         return True
+
+
+@contextlib.contextmanager
+def succeeding(agent: Agent, log: Logger, instance: Instance) -> Iterator[None]:
+    """Beside an agent that ends by itself: once it has, and nothing went wrong, what other backends left goes."""
+    yield
+    if all(side.updated_at is not None for side in agent.state.sides.values()):
+        Predecessors(lambda: agent.state, log, instance).finish()
 
 
 def connections(family: Family) -> int:

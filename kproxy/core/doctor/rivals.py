@@ -44,7 +44,7 @@ def remnants(facts: Facts) -> Iterator[Check]:
         if one.owner != KUBE_PROXY:
             if len(owners) - (KUBE_PROXY in owners) > 1:
                 yield warning(
-                    f"{name}/{one.owner}", found, "kproxy run takes the other backend's away, or kproxy cleanup"
+                    f"{name}/{one.owner}", found, "kproxy run takes the other backend's away once its own rules stand"
                 )
         elif KUBE_PROXY in {process.name for process in facts.processes}:
             yield warning(f"{name}/{one.owner}", found, f"end kube-proxy first, then {TAKE_OVER}")

@@ -14,7 +14,7 @@ import pytest
 from kproxy.core.document import Document
 from kproxy.core.host import Settings
 from kproxy.core.leftovers import remains
-from kproxy.core.model import Applied
+from kproxy.core.model import Applied, Flaws
 from kproxy.core.plan import Ipvs
 from kproxy.effects.logs import make_logger
 from kproxy.ports import Kernel
@@ -38,6 +38,7 @@ COMMIT
 COMMIT
 """
 PATIENCE_S = 30.0
+FAULT = "web.yaml:3: not YAML"
 
 
 def test_of_ipvs_only_what_gives_marks_goes_at_once() -> None:
@@ -199,3 +200,26 @@ def test_connections_that_do_not_end_are_ended(monkeypatch: pytest.MonkeyPatch) 
         scene.until_gone("rules", "servers")
     finally:
         scene.thread.stop()
+
+
+def test_what_can_go_at_once_does_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    scene.thread.finish()
+    assert scene.gone == ["rules", "servers"]
+
+
+def test_what_carries_connections_stays_and_is_told_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    scene.carried = 3
+    scene.thread.finish()
+    assert scene.gone == ["rules"]
+    assert scene.until_said("rules of another backend of kproxy stand beside these")["first"] == "remove servers"
+
+
+def test_nothing_goes_while_a_part_of_the_source_was_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    scene.stage.hear(Flaws((FAULT,), (FAULT,)))
+    scene.thread.finish()
+    assert scene.gone == []
+    said = scene.until_said("another backend's rules stay until ours are as wanted")
+    assert said["difference"] == f"what the source says is not known: {FAULT}"
