@@ -79,14 +79,14 @@ def rules() -> str:
 @pytest.mark.ipvs
 @pytest.mark.parametrize("backend", ["ipvs", "iptables"])
 def test_the_backends_of_modules_work_under_it(backend: str) -> None:
-    def body() -> subprocess.CompletedProcess[str]:
+    def body() -> str:
         load_modules(backend)
         done = confined(*COMMAND, "run", "--once", "--backend", backend, *NODE)
         assert done.returncode == 0, done.stderr
-        return confined(*COMMAND, "diff", "--backend", backend, *NODE)
+        shown = ["ipvsadm", "-Sn"] if backend == "ipvs" else ["iptables-save"]
+        return subprocess.run(shown, capture_output=True, text=True, check=True).stdout
 
-    done = in_new_namespace(body)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10.96.0.10" in in_new_namespace(body)
 
 
 FORBIDDEN = {
