@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kproxy.agent.passes import drift_of, flawed_at, in_force, not_whole, shorter, synced_news, triggers_of
+from kproxy.agent.passes import drift_of, flawed_at, in_force, is_held, not_whole, shorter, synced_news, triggers_of
 from kproxy.agent.telling import BE_LIBERAL, ROUTE_LOCALNET, Teller
 from kproxy.agent.values import Addresses, Events, Message, Reconfigure, Setup, Side, State, Stop, Touched, Trouble
 from kproxy.agent.watch import Watch
@@ -229,7 +229,7 @@ class Agent:
         took_s = setup.clock() - start
         if done.world.planned is not None:
             self._follow_plan(family, side, done.world.planned.plan)
-        self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=side.error is not None)
+        self._teller.synced(family, done, took_s, first=not side.counters.syncs, healed=is_held(side))
         if setup.cleaner is not None and done.error is None and done.world.planned is not None:
             setup.cleaner.applied(in_force(done.world.planned.plan, done.outcome), self.host.addresses)
         after = self._after(side, done, start, took_s, is_sure=is_sure)

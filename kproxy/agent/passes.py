@@ -77,6 +77,11 @@ def not_whole(flaws: Flaws, sides: Iterable[Side]) -> str:
     return f"what can be read is in force, but not what this hides: {'; '.join(flaws.unknown)}"
 
 
+def is_held(side: Side) -> bool:
+    """Whether the last pass did not come to what was wanted."""
+    return side.error is not None or side.waiting is not None
+
+
 def in_force(plan: NodePlan, outcome: Outcome) -> NodePlan:
     """The part of a plan that the kernel took: without the Services that it refused."""
     refused = {refusal.owner for refusal in outcome.refusals}

@@ -45,7 +45,13 @@ class Teller:
         now = self._clock()
         if isinstance(error, ParseError):
             if self._said.is_due((error.what, error.field, error.reason), now):
-                self._log.warning("object skipped", object=error.what, field=error.field, reason=error.reason)
+                self._log.warning(
+                    "object skipped",
+                    object=error.what,
+                    field=error.field,
+                    reason=error.reason,
+                    consequence="what was last known of it stays in force; after a start that is nothing",
+                )
         elif not isinstance(error, UnreadableFile) and self._said.is_due(str(error), now, REMIND_S):
             self._log.warning("source in trouble, what is known stays in force", error=str(error))
 

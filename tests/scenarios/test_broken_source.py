@@ -47,6 +47,7 @@ def test_rules_of_before_stay_until_the_source_is_whole() -> None:
     assert stage.served() == set()
     assert health_of(stage.agent.state, needs_node=False).ready
     assert stage.agent.state.sides[Family.IPV4].waiting is None
+    assert stage.log("synced")
 
 
 def test_a_kernel_without_our_rules_gets_what_can_be_read() -> None:
