@@ -39,6 +39,8 @@ AGAIN_S: Final = 2.0
 """How soon it is looked again whether the new rules are as they are wanted, or the old connections gone."""
 IPVS: Final = "ipvs"
 _IPTABLES_CHAIN: Final = f"{PREFIX}(?!{IPVS_PREFIX.removeprefix(PREFIX)})\\S+"
+STOP_S: Final = 1.5
+"""How long stopping waits for the thread."""
 OF_IPTABLES: Final = msgspec.structs.replace(
     OURS, chains=re.compile(f"\\S+ {_IPTABLES_CHAIN}"), entries=re.compile(_IPTABLES_CHAIN)
 )
@@ -89,10 +91,10 @@ class Predecessors:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, as soon as what is under way is done."""
+        """End, as soon as what is under way is done; a program that hangs is not waited for, it ends with the agent."""
         self._ended.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def finish(self) -> None:
         """Remove at once what can go without waiting, and say what stays; for an agent that has synced and ends."""
