@@ -48,7 +48,10 @@ def folded(headings: Sequence[str], rows: Iterable[Sequence[str]], fitted: Fit) 
 
 
 def listed(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A row as a line for each cell that says something, for where no table fits."""
+    """A row as a line for each cell that says something, for where no table fits; the headings if there is no row."""
+    rows = list(rows)
+    if not rows and any(headings):
+        yield " ".join(headings)
     indent = max(map(len, headings))
     for number, row in enumerate(rows):
         if number:

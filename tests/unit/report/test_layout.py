@@ -90,3 +90,9 @@ def test_counters_count_what_landed_only() -> None:
     once = SyncCounters().after(CHANGE, 0.5, 1, failed=False)
     assert once == SyncCounters(syncs=1, failures=0, refusals=1, added=2, changed=1, removed=1, last_s=0.5)
     assert once.after(CHANGE, 0.25, 0, failed=True) == SyncCounters(2, 1, 1, 2, 1, 1, 0.25)
+
+
+def test_where_no_table_fits_and_there_is_no_row_the_headings_are_told() -> None:
+    assert fit(HEADINGS, (), 8) is None
+    assert list(listed(HEADINGS, ())) == ["NAME TEXT N"]
+    assert list(listed(("", ""), ())) == []
