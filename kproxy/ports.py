@@ -103,6 +103,14 @@ class Carrier(Protocol):
         """How many connections go through its objects now; ObserveFailed if it cannot be told."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """What a Kernel has besides where its rules count packets for metrics that kube-proxy has too."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Packets by the metric's name; KernelError if they cannot be read. Any thread may ask."""
+
+
 class Subject(Value, frozen=True):
     """An object of a Document, for people and dashboards."""
 

@@ -10,6 +10,7 @@ may be forwarded; loopback stays closed to the network though NodePorts need
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from backends.iptables.names import (
     FORWARD,
@@ -35,6 +36,14 @@ from kproxy.core.egress_rules import egress_chain, egress_jumps
 from kproxy.core.plan import NodePlan, Unallocated, Unlisted
 from kproxy.core.values import Family, Network, address_number, network_contains
 
+DROP_INVALID: Final = f"-m conntrack --ctstate INVALID {DROP}"
+
+
+def loopback_node_ports(family: Family) -> tuple[str, str]:
+    """The rule that leads from loopback to the NodePorts, and the one behind it that meets what was none of them."""
+    match = f"-d {LOOPBACK[family]} "
+    return f"{match}-j {NODE_PORTS.chain}", f"{match}-j RETURN"
+
 
 def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragment:
     """The static chains of a family, and our jumps in the built-in ones.
@@ -46,7 +55,7 @@ def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragme
     refused = [f"{NEW}-j {REFUSED.chain}", *unserved]
     fragment: dict[ObjectId, Content] = {hook: (f"-j {chain.chain}",) for hook, chain in HOOKS.items()}
     fragment |= {
-        SERVICES: (f"-j {VIPS.chain}", *(f"{match}-j {NODE_PORTS.chain}" for match in node_ports)),
+        SERVICES: (f"-j {VIPS.chain}", *_to_node_ports(plan, node_ports)),
         MASQUERADE: (words.unmark, DO_MASQUERADE),
         POSTROUTING: (
             f"{words.if_marked}-g {MASQUERADE.chain}",
@@ -63,7 +72,7 @@ def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragme
         OUTPUT: (*_close_loopback(plan), *refused),
         FORWARD: (
             f"-m conntrack --ctstate RELATED,ESTABLISHED {ACCEPT}",
-            *([f"-m conntrack --ctstate INVALID {DROP}"] if plan.drop_invalid else []),
+            *([DROP_INVALID] if plan.drop_invalid else []),
             *refused,
             f"{words.if_marked}{ACCEPT}",
         ),
@@ -73,6 +82,14 @@ def base_fragment(plan: NodePlan, words: Words, spared: Iterable[str]) -> Fragme
         refusals = (f"-j {UNLISTED.chain}",) if plan.unlisted is Unlisted.REJECT else tuple(spared)
         fragment[UNSERVED] = (*refusals, *_unallocated(plan, words))
     return fragment
+
+
+def _to_node_ports(plan: NodePlan, matches: Iterable[str]) -> Iterator[str]:
+    """The ways to the tree of NodePorts; what returns to loopback is counted, so that the rest is known."""
+    enters, returns = loopback_node_ports(plan.family)
+    for match in matches:
+        rule = f"{match}-j {NODE_PORTS.chain}"
+        yield from (enters, returns) if rule == enters else (rule,)
 
 
 def _node_port_matches(plan: NodePlan, words: Words) -> Iterator[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from backends.iptables.counts import WHERE, counts
 from backends.iptables.names import FILTER, NAT
 from backends.iptables.naming import DEFAULT, Naming
 from backends.iptables.parse import parse
@@ -70,6 +71,10 @@ class IptablesKernel:
         """A fingerprint of legacy tables."""
         return chain_watch.glance_at(self._family, self.tools.variant, (NAT, FILTER))
 
+    def counts(self) -> Mapping[str, int]:
+        """See `counts`; ObserveFailed if the rules cannot be listed. For any thread."""
+        return counts(self._family, {chain: self._listing(chain) for chain in WHERE[self._family]})
+
     def apply(self, change: Change) -> Outcome:
         """Write the change; ApplyRejected names the rule and its Service, and then the old rules are in force."""
         self._restore(change)
@@ -84,12 +89,21 @@ class IptablesKernel:
         """Nothing is held open between changes."""
 
     def _save(self, table: str) -> str:
+        return self._read(self.tools.save, "-t", table)
+
+    def _listing(self, where: ChainId) -> str:
+        program = self.tools.save.removesuffix("-save")
+        return self._read(
+            program, "-w", str(LOCK_WAIT_S), "-t", where.table, "-v", "-S", self._naming.exchanged(where.chain)
+        )
+
+    def _read(self, *argv: str) -> str:
         try:
-            result = self._run([self.tools.save, "-t", table], "", SAVE_TIMEOUT_S)
+            result = self._run(argv, "", SAVE_TIMEOUT_S)
         except (ProcessFailed, UnsupportedHost) as error:
             raise ObserveFailed(str(error)) from error
         if result.status:
-            raise ObserveFailed(f"{self.tools.save} -t {table}: {_reason(result)}")
+            raise ObserveFailed(f"{' '.join(argv)}: {_reason(result)}")
         return self._naming.exchanged(result.output)
 
     def _restore(self, change: Change, *options: str) -> None:

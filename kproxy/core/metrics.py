@@ -169,6 +169,22 @@ KUBE_PROXY = (
     ),
 )
 
+COUNTED_BY_RULES = (
+    Metric(
+        f"{P}iptables_ct_state_invalid_dropped_packets_total",
+        C,
+        "packets dropped by iptables to work around conntrack problems",
+        modes=IPTABLES,
+    ),
+    Metric(
+        f"{P}iptables_localhost_nodeports_accepted_packets_total",
+        C,
+        "Number of packets accepted on nodeports of loopback interface",
+        modes=IPTABLES,
+    ),
+)
+"""Of kube-proxy's, what the kernel counts and is read when somebody scrapes."""
+
 OURS = (
     Metric("kproxy_build_info", G, "Always 1; its labels say what runs.", ("version", "python_version", "backend")),
     Metric("kproxy_syncs_total", C, "Syncs by what they relied on and how they ended.", (*FAMILY, "kind", "result")),
@@ -207,3 +223,4 @@ OURS = (
 )
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*KUBE_PROXY, *OURS)}
+"""Those that are added up here."""

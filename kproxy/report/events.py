@@ -28,6 +28,18 @@ class Remark(Value, frozen=True):
     is_warning: bool = True
 
 
+STARTING = Remark("Starting", is_warning=False)
+IPVS_DEPRECATION = Remark(
+    "IPVSDeprecation",
+    "kube-proxy's ipvs mode is deprecated and goes with Kubernetes 1.43 (KEP-5495); kproxy's stays, nftables is faster",
+)
+
+
+def started(backend: str) -> tuple[Remark, ...]:
+    """What kube-proxy says of its Node when it starts in this mode."""
+    return (STARTING, IPVS_DEPRECATION) if backend == "ipvs" else (STARTING,)
+
+
 class Post(Value, frozen=True):
     """A request that creates an object."""
 

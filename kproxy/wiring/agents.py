@@ -27,7 +27,7 @@ from kproxy.effects.notices import Notices
 from kproxy.effects.systemd import Notifier, notifier
 from kproxy.errors import KproxyError, ObserveFailed
 from kproxy.report import news
-from kproxy.report.events import Remark
+from kproxy.report.events import started
 from kproxy.wiring.backends import choose, close_all, finder
 from kproxy.wiring.cluster import instance_of, live_host, node_addresses, node_name, open_source
 from kproxy.wiring.front import Front
@@ -36,6 +36,7 @@ from kproxy.wiring.predecessors import Predecessors, succeeding
 from kproxy.wiring.question import KUBERNETES, Asked
 from kproxy.wiring.recorder import event_recorder
 from kproxy.wiring.reloads import ConfigWatch
+from kproxy.wiring.rule_counts import rule_counts
 from kproxy.wiring.status import Facts
 from kproxy.wiring.switching import Wish, prepare
 from kproxy.wiring.sysctls import set_conntrack
@@ -119,6 +120,7 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
         log.warning("not served, an instance has no default address", field=field)
     recorder = event_recorder(asked, config, setup)
     front = Front(setup.backend.name, facts, log, recorder.record)
+    front.metrics.read_from(lambda: rule_counts(setup.kernels.values()))
 
     def ready() -> None:
         connections.look()
@@ -136,7 +138,8 @@ def _served(asked: Asked, config: Config, setup: Setup, local: socket.socket) ->
         following(asked, config, front, running),
     ):
         front.serve_locally(local)
-        recorder.record(Remark("Starting", is_warning=False))
+        for remark in started(setup.backend.name):
+            recorder.record(remark)
         cleaner.start()
         try:
             yield running

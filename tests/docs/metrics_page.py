@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from conntrack import metrics as connections
-from kproxy.core.metrics import KUBE_PROXY, OURS, Metric, MetricKind
+from kproxy.core.metrics import COUNTED_BY_RULES, KUBE_PROXY, OURS, Metric, MetricKind
 from tests.docs.cli_page import escaped
 
 HEAD = """\
@@ -26,13 +26,13 @@ def connection_metrics() -> list[Metric]:
 
 def all_metrics() -> list[Metric]:
     """Everything that is exported, whatever the backend."""
-    return [*KUBE_PROXY, *OURS, *connection_metrics()]
+    return [*KUBE_PROXY, *COUNTED_BY_RULES, *OURS, *connection_metrics()]
 
 
 def page() -> str:
     """The page as Markdown."""
     sections: tuple[tuple[str, Iterable[Metric]], ...] = (
-        ("kube-proxy's", KUBE_PROXY),
+        ("kube-proxy's", (*KUBE_PROXY, *COUNTED_BY_RULES)),
         ("Ours", OURS),
         ("Of connections", connection_metrics()),
     )

@@ -13,7 +13,7 @@ from conntrack.metrics import table_metrics
 from conntrack.services import NO_SERVICES
 from conntrack.stats import Tally, summarise
 from kproxy.config.load import read_config
-from kproxy.core.metrics import MetricKind
+from kproxy.core.metrics import COUNTED_BY_RULES, MetricKind, Reading
 from kproxy.effects.metrics import Metrics
 from lab.machine import ROOT
 from tests.docs import metrics_page
@@ -37,6 +37,8 @@ def test_nothing_stands_there_that_nothing_makes() -> None:
 def test_the_metrics_of_the_page_are_those_that_are_exported(backend: str) -> None:
     metrics = Metrics(backend, "0")
     metrics.read_from(lambda: table_metrics(Limits(0, 0), {0: dict.fromkeys(COUNTED, 0)}, NOBODY))
+    counted = tuple(Reading(one, {(): 0}) for one in COUNTED_BY_RULES if one.modes and backend in one.modes)
+    metrics.read_from(lambda: counted)
     families = text_string_to_metric_families(metrics.page().body.decode())
     exported = {one.name for one in families if not one.name.startswith(OF_THE_PROCESS)}
     on_page = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kproxy.core.metrics import KUBE_PROXY, METRICS, MetricKind
+from kproxy.core.metrics import COUNTED_BY_RULES, KUBE_PROXY, MetricKind
 from tests.e2e.pages import HEALTHZ_PORT, METRICS_PORT, PATIENCE_S, get, is_ready, scraped, status, until
 from tests.fakes.apiserver import ApiServer
 from tests.fakes.namespace import in_new_namespace, ip
@@ -48,9 +48,12 @@ kubeproxy_conntrack_reconciler_sync_duration_seconds histogram ip_family
 kubeproxy_conntrack_reconciler_deleted_entries_total counter ip_family
 kubeproxy_proxy_healthz_total counter code
 kubeproxy_proxy_livez_total counter code
+kubeproxy_iptables_ct_state_invalid_dropped_packets_total counter
+kubeproxy_iptables_localhost_nodeports_accepted_packets_total counter
 kubernetes_feature_enabled gauge name,stage
 """
 ALL_MODES = frozenset({"iptables", "nftables"})
+THEIRS = {metric.name: metric for metric in (*KUBE_PROXY, *COUNTED_BY_RULES)}
 
 
 @pytest.mark.parametrize("backend", sorted(ALL_MODES))
@@ -66,7 +69,7 @@ def test_every_metric_of_kube_proxy_is_there_by_name_type_labels_and_buckets(bac
     found, configz = in_new_namespace(life)
     for line in EXPECTED.split("\n")[1:-1]:
         name, kind, *labels = line.split(" ")
-        metric = METRICS[name]
+        metric = THEIRS[name]
         assert (metric.kind, ",".join(metric.labels)) == (MetricKind(kind), "".join(labels)), name
         family = found.get(name.removesuffix("_total") if kind == "counter" else name)
         if backend not in (metric.modes or ALL_MODES):
@@ -78,7 +81,7 @@ def test_every_metric_of_kube_proxy_is_there_by_name_type_labels_and_buckets(bac
             assert set(sample.labels) - {"le"} == set(metric.labels), name
         bounds = {sample.labels["le"] for sample in family.samples if sample.name.endswith("_bucket")}
         assert len(bounds) in (0, len(metric.buckets) + 1)
-    assert {metric.name for metric in KUBE_PROXY} == {line.split()[0] for line in EXPECTED.split("\n")[1:-1]}
+    assert THEIRS.keys() == {line.split()[0] for line in EXPECTED.split("\n")[1:-1]}
     assert not [name for name in found if name.endswith("_created")]
     assert configz["kubeproxy.config.k8s.io"]["kind"] == "KubeProxyConfiguration"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from kproxy.core.values import ObjectKey
-from kproxy.report.events import MAX_NOTE, Remark, event_post
+from kproxy.report.events import MAX_NOTE, Remark, event_post, started
 
 AT = 1_795_000_000.25
 
@@ -34,3 +34,8 @@ def test_a_remark_about_a_service_is_kept_in_its_namespace() -> None:
     assert event["metadata"] == {"name": "cart.abc", "namespace": "shop"}
     assert event["regarding"] == {"kind": "Service", "namespace": "shop", "name": "cart", "uid": "shop/cart"}
     assert (event["type"], event["action"], len(event["note"])) == ("Warning", "Listen", MAX_NOTE)
+
+
+def test_kube_proxys_events_of_a_start_are_one_more_in_ipvs_mode() -> None:
+    assert [(one.reason, one.is_warning) for one in started("nftables")] == [("Starting", False)]
+    assert [(one.reason, one.is_warning) for one in started("ipvs")] == [("Starting", False), ("IPVSDeprecation", True)]
