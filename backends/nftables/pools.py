@@ -11,11 +11,11 @@ map, which costs 100 ms with 500,000 endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from backends.nftables import rules as r
 from backends.nftables.layout import INDEX, NODEPORT_PREFIX, Words, pool_chain, standard_set
-from backends.nftables.objects import Chain, chain_id, set_id
+from backends.nftables.objects import Chain, Rule, chain_id, set_id
 from kproxy.core.document import Content, Fragment, ObjectId
 from kproxy.core.plan import Action
 
@@ -32,8 +32,19 @@ def pools_fragment(names: Iterable[str], words: Words) -> Fragment:
         fragment[chain_id(name)] = Chain(None, (r.dnat_by_map(words, fields, name, size_of(name)),))
         chains[name.rpartition("-")[0]].append(name)
     for chain, sizes in chains.items():
-        fragment[chain_id(chain)] = Chain(None, tuple(r.jump(name) for name in sizes))
+        fragment[chain_id(chain)] = Chain(None, _trying(sizes))
     return fragment
+
+
+def _trying(sizes: Sequence[str]) -> tuple[Rule, ...]:
+    """Jumps to every size, twice, then a drop, so that no packet falls through to the node itself.
+
+    The kernel looks into each map as it is at that moment. A packet that is under way while a frontend goes to a
+    smaller pool may have tried that one before the commit, and tries the larger one after it. The second round meets
+    the pool where it is now; whoever meets two commits sends the packet again.
+    """
+    tries = tuple(r.jump(name) for name in sizes)
+    return (*tries, *tries, r.DROP)
 
 
 def size_of(name: str) -> int:

@@ -8,6 +8,7 @@ from backends.nftables.compile import compile_plan
 from backends.nftables.frontends import COMMENT_LENGTH, comment_of
 from backends.nftables.layout import standard_set
 from backends.nftables.objects import Chain, Element, chain_id, key_of, name_of
+from backends.nftables.rules import DROP
 from backends.nftables.shapes import Shape, shape_of
 from backends.nftables.text import element_text
 from kproxy.core.document import diff
@@ -154,8 +155,10 @@ def test_pools_are_tried_from_the_smallest() -> None:
     ]
     chain = compiled(*services).document["pools"]["chain cluster-pool"]
     assert isinstance(chain, Chain)
-    goals = [expression.chain for (expression,) in chain.rules]  # type: ignore[union-attr] # jumps only
-    assert goals == ["cluster-pool-1", "cluster-pool-2", "cluster-pool-9", "cluster-pool-10"]
+    *tries, last = chain.rules
+    goals = [expression.chain for (expression,) in tries]  # type: ignore[union-attr] # jumps only
+    assert goals == 2 * ["cluster-pool-1", "cluster-pool-2", "cluster-pool-9", "cluster-pool-10"]
+    assert last == DROP
 
 
 TEN = [f"10.64.1.{number}" for number in range(1, 11)]

@@ -9,10 +9,10 @@ import pytest
 
 from backends.nftables import expressions as ex
 from backends.nftables.compile import compile_plan
-from backends.nftables.objects import Chain, chain_id
+from backends.nftables.objects import Chain, chain_id, name_of
 from backends.nftables.trace import trace
 from kproxy.core.decide import decide
-from kproxy.core.document import Document
+from kproxy.core.document import Document, ObjectId
 from kproxy.core.flow import Packet, Trace, Verdict
 from kproxy.core.host import Host
 from kproxy.core.plan import Frontend, FrontendKind
@@ -74,6 +74,18 @@ def test_pools_of_other_sizes_are_passed_without_a_word() -> None:
     assert ("cluster-pool", "jump cluster-pool-1") in effects(found)
     assert not [effect for place, effect in effects(found) if place == "cluster-pool-1"]
     assert sum(choice.probability for choice in found.answer.choices) == pytest.approx(1)
+
+
+def test_a_packet_that_misses_its_pool_between_two_lookups_is_not_left_to_the_node() -> None:
+    """The frontend is known and no map has it, as a packet may find it that is under way during a commit."""
+    document = dict(compiled(CART).document)
+    owner = next(owner for owner, fragment in document.items() if any(is_in_a_pool(key) for key in fragment))
+    document[owner] = {key: content for key, content in document[owner].items() if not is_in_a_pool(key)}
+    assert traced(document, "10.64.1.9", "10.96.0.10").answer.verdict is Verdict.DROP
+
+
+def is_in_a_pool(key: ObjectId) -> bool:
+    return isinstance(key, bytes) and name_of(key).startswith("cluster-pool-")
 
 
 @pytest.mark.parametrize(
