@@ -17,6 +17,19 @@ REMEMBERED: Final = frozenset({"connection timeout", "drain time", "fallback", "
 MARKS: Final = {"+": Kind.MISSING, "-": Kind.EXTRA}
 
 
+def comparable(family: Family, repair: Change, backend: Backend) -> Change:
+    """A repair without what a door that is newly opened cannot know."""
+
+    def is_known(key: ObjectId, content: Content) -> bool:
+        return backend.subject(family, key, content).kind not in REMEMBERED
+
+    return Change(
+        {key: one for key, one in repair.added.items() if is_known(key, one.content)},
+        {key: one for key, one in repair.changed.items() if is_known(key, one.new)},
+        {key: one for key, one in repair.removed.items() if is_known(key, one.content)},
+    )
+
+
 def own_differences(family: Family, repair: Change, backend: Backend) -> list[Difference]:
     """What a repair would put right: a line that it adds is missing, one that it removes is extra.
 
@@ -24,7 +37,7 @@ def own_differences(family: Family, repair: Change, backend: Backend) -> list[Di
     """
     return [
         found
-        for key, content, owner, part in _objects(repair)
+        for key, content, owner, part in _objects(comparable(family, repair, backend))
         for found in _lines(family, backend, key, content, owner, part)
     ]
 
@@ -44,8 +57,6 @@ def _lines(
     family: Family, backend: Backend, key: ObjectId, content: Content, owner: Owner, part: Change
 ) -> Iterator[Difference]:
     subject = backend.subject(family, key, content)
-    if subject.kind in REMEMBERED:
-        return
     where = f"{subject.kind} {subject.name}"
     lines = [line for line in backend.render_change(family, part).splitlines() if line[:1] in MARKS]
     for line in lines:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from kproxy.audit.own import comparable
 from kproxy.cli.options import (
     BACKEND_LIVE,
     CONFIG,
@@ -39,6 +40,8 @@ COLOURS: Mapping[Mark, str | None] = {Mark.ADDED: "green", Mark.REMOVED: "red", 
 def diff(question: Asked) -> int:
     """Show what run would change in this kernel now; nothing is changed. Needs root.
 
+    IPVS's kernel parameters, time-outs and drain times are not compared: nothing in the kernel says that they are ours.
+
     Exit code 0: nothing would change; 1: something would; 2: a wrong option, configuration or manifest; 3: this machine
     lacks something; 4: it could not be found out.
 
@@ -62,7 +65,10 @@ def _diff(question: Asked) -> int:
         node = subject.live_node(chosen.backend)
         plans = plan_families(node, chosen.backend, tuple(chosen.kernels))
         wanted = compile_families(plans_of(plans), chosen.backend)
-        changes = {family: difference(kernel.observe(), wanted[family]) for family, kernel in chosen.kernels.items()}
+        changes = {
+            family: comparable(family, difference(kernel.observe(), wanted[family]), chosen.backend)
+            for family, kernel in chosen.kernels.items()
+        }
     finally:
         close_all(chosen.kernels.values())
     for family, change in changes.items():

@@ -60,14 +60,17 @@ def at(address: str, port: str) -> str:
 
 
 def test_our_virtual_servers_are_as_they_should_be_until_one_is_gone() -> None:
-    def body() -> tuple[Ran, tuple[Ran, bool], Ran]:
+    def body() -> tuple[Ran, tuple[Ran, bool], Ran, Ran, Ran]:
         ip("address", "add", "192.0.2.11/24", "dev", "lo")
         ran = run_program("run", "--once", "--backend", "ipvs", "--source", str(DATA), *NODE)
-        whole = audited()
+        whole, same = audited(), run_program("diff", "--backend", "ipvs", *SHOP)
         subprocess.run(["ipvsadm", "-D", "-t", "10.96.0.80:80"], check=True)
-        return ran, whole, run_program("audit", *SHOP)
+        return ran, whole, same, run_program("audit", *SHOP), run_program("diff", "--backend", "ipvs", *SHOP)
 
-    ran, (whole, untouched), missing = in_new_namespace(body)
+    ran, (whole, untouched), same, missing, different = in_new_namespace(body)
+    assert (same.code, same.out) == (0, "")
+    assert different.code == 1
+    assert "10.96.0.80:80" in different.out
     assert ran.code == 0, ran.err
     assert whole.out == "kproxy, ipvs (IPv4, IPv6): 10 frontends, all as they should be\n"
     assert whole.code == 0
