@@ -91,7 +91,10 @@ class Machine:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line that runs a program in this namespace; once it runs, it dies with the laboratory."""
-        return ["setpriv", "--pdeathsig", "TERM", "nsenter", f"--net={self.namespace}", "--", *arguments]
+        return ["setpriv", "--pdeathsig", "TERM", *self._inside(arguments)]
+
+    def _inside(self, arguments: Sequence[str]) -> list[str]:
+        return ["nsenter", f"--net={self.namespace}", "--", *arguments]
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Run a program to its end and return what it printed; LabError with its complaint if it fails."""
@@ -105,7 +108,7 @@ class Machine:
     def start(self, *arguments: str, output: IO[bytes] | int | None = None) -> subprocess.Popen[bytes]:
         """Start a program that stays; what it prints, errors too, goes to `output` (None: where ours goes)."""
         errors = subprocess.STDOUT if output is not None else None
-        command = [*LEASH, str(os.getpid()), *self.command(arguments)]
+        command = [*LEASH, str(os.getpid()), *self._inside(arguments)]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
 
     def ip(self, lines: Iterable[str]) -> None:
